@@ -1,0 +1,1 @@
+"""Shorter prompts. Empty until the first technique moves in; its import rules are checked from the start."""

@@ -1,0 +1,16 @@
+"""The gateway: one call in at the edge, down through layers to an upstream, and its reply back up.
+
+How the rooms lie, in the order a call meets them:
+
+    app        the data plane's edge (raw ASGI): who calls, what is asked, what goes back, what is recorded
+    runtime    the policy in force as a pipeline; a reload builds a new one whole and swaps one reference
+    build      the order of layers, written once
+    layers/    one file a layer; each wraps a handler and is one
+    upstreams/ where calls end: servers that speak OpenAI's format, and providers through litellm
+    engines/   the processes of our own llama.cpp engines, started and kept alive by serve
+    ledger     one record a call, written off the hot path; metrics are counted from the same records
+    admin/     its own process and listener; it reads what the workers wrote
+    serve      the parent of all these processes
+
+`call.py` holds the three types that carry everything: Call, Reply and Handler.
+"""

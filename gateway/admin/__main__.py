@@ -1,0 +1,65 @@
+"""Runs the admin plane in a process of its own: `python -m gateway.admin --state DIR --policy FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+import uvicorn
+
+from gateway.admin.app import create_app
+from gateway.state import State
+
+PARENT_SECONDS = 0.5  # between two looks at whether the parent still lives
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until a signal comes or the parent is gone."""
+    given = _parser().parse_args(arguments)
+    state = State(given.state)
+    config = uvicorn.Config(
+        create_app(state, given.policy, state.admin_token()),
+        host=given.host,
+        port=given.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=128,
+    )
+    asyncio.run(_serve(uvicorn.Server(config), given.parent))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gateway.admin", description="Sluice's admin plane.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8081)
+    parser.add_argument("--state", type=Path, required=True, help="the state directory")
+    parser.add_argument("--policy", type=Path, required=True, help="the policy file, to show it")
+    parser.add_argument(
+        "--parent", type=int, default=os.getppid(), help="end when this process is no longer the parent"
+    )
+    return parser
+
+
+async def _serve(server: uvicorn.Server, parent: int) -> None:
+    watch = asyncio.create_task(_leave_with(parent, server))
+    try:
+        await server.serve()
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+
+
+async def _leave_with(parent: int, server: uvicorn.Server) -> None:
+    """End with the parent, even one that was killed: an orphan would hold the port against the next start."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - no event tells of a parent's end
+        await asyncio.sleep(PARENT_SECONDS)
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    main()

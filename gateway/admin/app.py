@@ -1,0 +1,147 @@
+"""The admin plane's routes. They only read: the ledger, the workers' files and the policy file."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as PathParam
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from gateway.admin.exposition import render
+from gateway.admin.guard import Guard
+from gateway.admin.page import page
+from gateway.admin.workers import engines, living, policy_of, read_workers, upstreams_of
+from gateway.errors import BadRequest, GatewayError, NoSuchMethod, NoSuchPath
+from gateway.ledger.reader import Filters, LedgerReader
+from gateway.state import State
+
+DAY = 86400.0
+POLICY_BYTES = 1_000_000  # of the policy file shown
+
+# A key that someone wrote into the file against the rules is not shown either; `${NAME}` is.
+_PLAIN_KEY = re.compile(
+    r"""(\bkey["']?\s*:[ \t]*)(?!["']?\$\{|[\s>|#])("[^"\n]*"|'[^'\n]*'|[^\s,}#]+)""", re.IGNORECASE
+)
+
+Since = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False)]
+Limit = Annotated[int, Query(ge=1, le=500)]
+Before = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
+Name = Annotated[str | None, Query(max_length=200)]
+Id = Annotated[str, PathParam(max_length=200)]
+
+
+class NoSuchRecord(GatewayError):
+    """The ledger has no call of this id."""
+
+    status, code, type = 404, "request_not_found", "invalid_request_error"
+
+
+def create_app(state: State, policy_path: Path, token: str) -> FastAPI:
+    """The admin plane over one state directory and one policy file. Raises ValueError if the token is empty."""
+    plane = _Plane(state, policy_path)
+    app = FastAPI(title="Sluice admin", docs_url=None, redoc_url=None, openapi_url=None)
+    for path, answer in (
+        ("/", plane.home),
+        ("/api/stats", plane.stats),
+        ("/api/requests", plane.requests),
+        ("/api/requests/{id}", plane.request),
+        ("/api/policy", plane.policy),
+        ("/api/upstreams", plane.upstreams),
+        ("/metrics", plane.metrics),
+        ("/healthz", plane.healthz),
+    ):
+        app.add_api_route(path, answer, methods=["GET"], response_model=None)
+    for kind in (GatewayError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _failed)
+    app.add_middleware(Guard, token=token)
+    return app
+
+
+class _Plane:
+    """What the routes read from. Its methods are plain functions: FastAPI runs them beside the event loop."""
+
+    def __init__(self, state: State, policy_path: Path) -> None:
+        self._state = state
+        self._policy = policy_path
+        self._ledger = LedgerReader(state.ledger)
+
+    def home(self) -> Response:
+        return Response(page(), media_type="text/html; charset=utf-8")
+
+    def healthz(self) -> Response:
+        return _json({"status": "ok"})
+
+    def stats(self, since: Since = None) -> Response:
+        return _json(self._ledger.stats(time.time() - DAY if since is None else since))
+
+    def requests(
+        self,
+        limit: Limit = 50,
+        before: Before = None,
+        model: Name = None,
+        tenant: Name = None,
+        upstream: Name = None,
+        outcome: Name = None,
+    ) -> Response:
+        found = self._ledger.recent(limit, before, Filters(model, tenant, upstream, outcome))
+        more = found[-1]["seq"] if len(found) == limit else None
+        return _json({"requests": found, "before": more})  # `before` asks for the next page; null on the last
+
+    def request(self, id: Id) -> Response:  # noqa: A002 - the name in the path
+        found = self._ledger.one(id)
+        if found is None:
+            raise NoSuchRecord("The ledger has no call of this id: it is too old, was lost, or never was.", param="id")
+        return _json(found)
+
+    def policy(self) -> Response:
+        now = time.time()
+        workers = [policy_of(snapshot, now) for snapshot in read_workers(self._state)]
+        return _json({"file": self._policy.name, "workers": workers, **_text(self._policy)})
+
+    def upstreams(self) -> Response:
+        workers = living(read_workers(self._state), time.time())
+        return _json({"upstreams": upstreams_of(workers), "engines": engines(self._state)})
+
+    def metrics(self, request: Request) -> Response:
+        body, content_type = render(read_workers(self._state), time.time(), request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")
+
+
+def _text(path: Path) -> dict[str, str | None]:
+    """The policy file as it stands, `${NAME}` unresolved; it may differ from what is in force."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(POLICY_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        return {"text": None, "error": f"The policy file cannot be read: {error.strerror}."}
+    return {"text": _PLAIN_KEY.sub(r"\1***", text), "error": None}
+
+
+async def _failed(request: Request, error: Exception) -> Response:  # noqa: ARG001 - FastAPI's shape of a handler
+    """Any failure in OpenAI's envelope."""
+    told = _told(error)
+    return Response(told.envelope(), told.status, told.headers, media_type="application/json")
+
+
+def _told(error: Exception) -> GatewayError:
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return BadRequest(f"{name}: {first['msg']}.", param=name)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return NoSuchMethod("This path only answers GET.")
+    if isinstance(error, HTTPException):
+        return NoSuchPath("There is no such path; / says what is where.")
+    return GatewayError("The admin plane failed at this; its log says why.")

@@ -1,0 +1,36 @@
+"""What a browser gets at `/`: a plain page that says what is where. It needs no script and nothing from elsewhere."""
+
+from __future__ import annotations
+
+PLACES = (
+    ("/api/stats", "sums and latency percentiles of the last day", "since: Unix time"),
+    ("/api/requests", "the newest calls, one line each", "limit, before, model, tenant, upstream, outcome"),
+    ("/api/requests/{id}", "one call: every upstream asked, and why", "id: the answer's x-request-id"),
+    ("/api/policy", "the policy in force, its file, the last refusal", ""),
+    ("/api/upstreams", "circuit breakers and engines", ""),
+    ("/metrics", "counters and histograms for Prometheus", ""),
+    ("/healthz", "this process lives (asks for no token)", ""),
+)
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:3rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.4rem .8rem .4rem 0;"
+    "border-bottom:1px solid #ccc;vertical-align:top}code{white-space:nowrap}"
+)
+
+
+def page() -> str:
+    """The page as HTML."""
+    rows = "".join(f"<tr><td>{_place(path)}</td><td>{what}</td><td>{takes}</td></tr>" for path, what, takes in PLACES)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sluice admin</title>'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>'
+        "<body><h1>Sluice</h1><p>The admin plane. It reads what the workers wrote and changes nothing.</p>"
+        f"<table><thead><tr><th>Where</th><th>What</th><th>Takes</th></tr></thead><tbody>{rows}</tbody></table>"
+        "</body></html>"
+    )
+
+
+def _place(path: str) -> str:
+    """A link, except where the path has a part to fill in."""
+    return f"<code>{path}</code>" if "{" in path else f'<a href="{path}"><code>{path}</code></a>'

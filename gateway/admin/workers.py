@@ -1,0 +1,82 @@
+"""The files that workers and serve leave for the admin process: who lives, which policy, upstreams and engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import orjson
+
+from gateway.ledger.journal import HEARTBEAT_SECONDS
+from gateway.metrics import FORMAT, Counts, Snapshot
+from gateway.state import State
+
+BREAKER = ("closed", "half-open", "open")
+
+
+def read_workers(state: State) -> list[Snapshot]:
+    """What each worker last wrote; a file that is not ours is left out."""
+    found = (_read(path.read_bytes()) for path in state.workers() if path.is_file())
+    return [snapshot for snapshot in found if snapshot is not None]
+
+
+def _read(data: bytes) -> Snapshot | None:
+    try:
+        found = orjson.loads(data)
+        if found["format"] != FORMAT:
+            return None
+        Counts.read(found)
+        found["status"].get("policy"), found["at"] + 0, found["alive"], found["worker"], found["ledger"]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return cast(Snapshot, found)
+
+
+def living(snapshots: Iterable[Snapshot], now: float) -> list[Snapshot]:
+    """Those whose gauges still hold. A worker that was killed stops writing; its counts stay, its state does not."""
+    return [s for s in snapshots if s["alive"] and now - s["at"] < 3 * HEARTBEAT_SECONDS]
+
+
+def breakers(snapshots: Iterable[Snapshot]) -> dict[str, int]:
+    """Each upstream's breaker at its worst over workers: 0 closed, 1 half-open, 2 open."""
+    worst: dict[str, int] = {}
+    for snapshot in snapshots:
+        for name, state in snapshot["status"].get("upstreams", {}).items():
+            worst[name] = max(worst.get(name, 0), state)
+    return worst
+
+
+def policy_of(snapshot: Snapshot, now: float) -> dict[str, Any]:
+    """Which policy one worker serves by, and how its last reloads went."""
+    status = snapshot["status"]
+    return {
+        "worker": snapshot["worker"],
+        "alive": bool(living([snapshot], now)),
+        "seen": snapshot["at"],
+        "version": status.get("policy", ""),
+        "reloads": {"ok": status.get("reloads_ok", 0), "refused": status.get("reloads_refused", 0)},
+        "refusal": status.get("refusal", ""),
+    }
+
+
+def upstreams_of(snapshots: list[Snapshot]) -> dict[str, Any]:
+    """Each upstream's breaker: its worst state, and the state in each worker."""
+    return {
+        name: {
+            "state": BREAKER[worst],
+            "workers": {
+                str(s["worker"]): BREAKER[s["status"]["upstreams"][name]]
+                for s in snapshots
+                if name in s["status"].get("upstreams", {})
+            },
+        }
+        for name, worst in sorted(breakers(snapshots).items())
+    }
+
+
+def engines(state: State) -> Any:
+    """What serve wrote of its engines; None where it runs none."""
+    try:
+        return orjson.loads(state.engines.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,96 @@
+"""Failover: ask the targets in order until one begins to answer; the client sees only that one.
+
+A target whose breaker is open is passed over. Every target after the first costs a retry of the budget. When a call
+has one target only, that one is asked again, after a short random wait, as long as attempts and budget allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
+from random import random
+from time import monotonic
+
+from gateway.call import Call, Handler, Reply, Target
+from gateway.errors import UpstreamFailed
+from routing.breaker import Breaker
+from routing.budget import RetryBudget
+
+FIRST_WAIT = 0.1  # seconds; doubled at each round over the same targets, times a random share ("full jitter")
+LONGEST_WAIT = 2.0
+CANNOT_HELP = frozenset({"auth", "wrong_model", "redirect", "tls"})  # asking the same target again changes nothing
+
+
+class Failover:
+    """Ask one target after another, before the first byte."""
+
+    def __init__(
+        self,
+        inner: Handler,
+        breakers: Mapping[str, Breaker],
+        budget: RetryBudget,
+        attempts: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._inner = inner
+        self._breakers = breakers
+        self._budget = budget
+        self._attempts = attempts
+        self._sleep = sleep
+
+    async def __call__(self, call: Call) -> Reply:
+        """Answer from the first target that can. Raises the first target's UpstreamFailed when none can."""
+        first: UpstreamFailed | None = None
+        asked = 0
+        for target, wait in self._order(call):
+            breaker = self._breakers[target.upstream]
+            if asked >= self._attempts:
+                break
+            if wait and first is not None:
+                await self._sleep(self._pause(wait, first, call))
+            if not breaker.admit(monotonic()):
+                call.trace.note("failover", f"passed over {target.upstream}: {breaker.reason or 'half-open'}")
+                continue
+            if asked and not self._budget.take():
+                breaker.abandoned()
+                call.trace.note("failover", "the retry budget is spent")
+                break
+            asked += 1
+            try:
+                reply = await self._inner(call if len(call.targets) == 1 else replace(call, targets=(target,)))
+            except UpstreamFailed as failure:
+                call.trace.note("failover", f"{target.upstream} failed: {failure.fault}")
+                first = first or failure
+                if failure.fault in CANNOT_HELP and len(call.targets) == 1:
+                    break
+                continue
+            self._budget.succeeded()
+            return reply
+        raise first or self._all_open(call, monotonic())
+
+    def _order(self, call: Call) -> Iterator[tuple[Target, float]]:
+        """The targets, round after round, with the wait in seconds before each."""
+        wait = 0.0
+        for round_ in range(self._attempts):
+            for target in call.targets:
+                yield target, wait
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2**round_)
+
+    @staticmethod
+    def _pause(wait: float, first: UpstreamFailed, call: Call) -> float:
+        """A random share of `wait`, or what the upstream asked for, but never beyond the call's deadline."""
+        pause = max(wait * random(), first.retry_after or 0.0)
+        if monotonic() + pause >= call.deadline:
+            raise first
+        return pause
+
+    def _all_open(self, call: Call, now: float) -> UpstreamFailed:
+        rest = min(self._breakers[target.upstream].opens_again(now) for target in call.targets)
+        names = ", ".join(dict.fromkeys(target.upstream for target in call.targets))
+        return UpstreamFailed(
+            f"No upstream for this model takes calls at present ({names}).",
+            fault="breaker_open",
+            status=503,
+            retry_after=max(rest, 1.0),
+        )

@@ -1,0 +1,205 @@
+"""What a worker holds of the ledger: `add` on the event loop, and one thread that does all the rest.
+
+Laws of this module:
+
+* `add` never blocks and never fails. When the buffer is full the record is dropped and counted.
+* The thread works in short slices with pauses: it shares the interpreter with the event loop, and a long burst would
+  hold up the calls it only records.
+* Whatever happens to the files, the thread goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from gateway.ledger.health import Health, reason
+from gateway.ledger.rows import Row, row
+from gateway.ledger.store import Retention, Store
+from gateway.metrics import FORMAT, Counts, Metrics, Status
+from gateway.state import State
+from gateway.trace import Trace
+
+logger = logging.getLogger(__name__)
+
+BOUND = 20_000  # records waiting to be converted, and again as many rows waiting to be written
+SLICE = 32  # records converted without a pause
+TRANSACTION = 2000  # rows
+RETRY_SECONDS = 1.0  # between tries while the file is in trouble
+PUBLISH_SECONDS = 1.0
+HEARTBEAT_SECONDS = 10.0  # a worker that does nothing still says that it lives
+
+
+def no_status() -> Status:
+    """The status of a worker that has nothing to tell."""
+    return Status()
+
+
+class Journal:
+    """One worker's records: a bounded buffer, and the thread that empties it."""
+
+    def __init__(
+        self,
+        state: State,
+        worker: int = 0,
+        *,
+        status: Callable[[], Status] = no_status,
+        retention: Retention | None = None,
+        store: Store | None = None,
+        bound: int = BOUND,
+        interval: float = 0.25,
+    ) -> None:
+        """`status` is called in the journal's thread, so it may only read plain attributes; `interval` in seconds."""
+        self._store = store or Store(state.ledger, retention)
+        self._page = _Page(state, worker, status)
+        self._metrics = Metrics()
+        self._waiting: deque[Trace] = deque()
+        self._rows: list[Row] = []
+        self._bound = bound
+        self._interval = interval
+        self._overflow = 0  # records that found the buffer full; only `add` writes it
+        self._dropped = 0  # records lost after that; only the thread writes it
+        self._told = 0  # of both, those the metrics know of
+        self._retry_at = 0.0
+        self._publish_at = 0.0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    def add(self, trace: Trace) -> None:
+        """Take the record of a call that has ended; nobody may change it after."""
+        if len(self._waiting) < self._bound:
+            self._waiting.append(trace)
+        else:
+            self._overflow += 1
+
+    def start(self) -> None:
+        """Start the thread. Once."""
+        self._thread.start()
+
+    def close(self, deadline: float = 2.0) -> None:
+        """Write what is there and end the thread, within `deadline` seconds; what then remains is lost."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(deadline)
+        left = len(self._waiting) + len(self._rows)
+        if left:
+            logger.warning("ledger: %d records could not be written before the end", left)
+
+    def health(self) -> str:
+        """The word for /readyz: "ok", or "failing: " and why."""
+        if self._thread.ident is not None and not self._thread.is_alive():
+            return "failing: the journal has ended"
+        ledger = str(self._store.health)
+        return ledger if ledger != "ok" else str(self._page.health)
+
+    def dropped(self) -> int:
+        """Records lost since start."""
+        return self._overflow + self._dropped + self._store.bad_rows
+
+    def tick(self) -> None:
+        """Do one round: count and convert what waits, write it, and once a second publish and prune."""
+        self._convert()
+        now = time.monotonic()
+        if now >= self._retry_at:
+            self._write(now)
+        if now >= self._publish_at:
+            self._publish_at = now + PUBLISH_SECONDS
+            self.publish()
+            if not self._store.health.reason:
+                self._store.prune()
+
+    def publish(self, *, alive: bool = True) -> None:
+        """Write this worker's file of metrics and status, if there is news."""
+        lost = self.dropped()
+        if lost > self._told:
+            self._metrics.drop(lost - self._told)
+            self._told = lost
+        self._page.publish(self._metrics, str(self._store.health), alive=alive)
+
+    def _run(self) -> None:
+        self._metrics = Metrics(self._page.before())
+        while not self._closing.wait(self._interval):
+            self._round()
+        self._retry_at = self._publish_at = 0.0
+        self._round()
+        self.publish(alive=False)
+        self._store.close()
+
+    def _round(self) -> None:
+        try:
+            self.tick()
+        except Exception:  # a fault of our own, or of `status`: the records of one round may be lost, the rest not
+            logger.exception("ledger: one round failed")
+
+    def _convert(self) -> None:
+        """Count and convert in slices. Only as many as waited at the start, so that this ends under any load."""
+        left = len(self._waiting)
+        while left > 0:
+            for _ in range(min(SLICE, left)):
+                self._convert_one(self._waiting.popleft())
+            left -= SLICE
+            self._closing.wait(0.001)  # lets the event loop run; no pause when closing
+
+    def _convert_one(self, trace: Trace) -> None:
+        try:
+            self._metrics.count(trace)
+            converted = row(trace)
+        except Exception:  # noqa: BLE001 - whoever filled this trace wrongly must not cost the other records
+            self._dropped += 1
+            return
+        if len(self._rows) < self._bound:
+            self._rows.append(converted)
+        else:
+            self._dropped += 1
+
+    def _write(self, now: float) -> None:
+        while self._rows:
+            if not self._store.write(self._rows[:TRANSACTION]):
+                self._retry_at = now + RETRY_SECONDS
+                break
+            del self._rows[:TRANSACTION]
+
+
+class _Page:
+    """This worker's file of metrics and status, which the admin process reads."""
+
+    def __init__(self, state: State, worker: int, status: Callable[[], Status]) -> None:
+        self.health = Health("metrics file")
+        self._state = state
+        self._worker = worker
+        self._path: Path = state.worker(worker)
+        self._status = status
+        self._last: tuple[int, str, Status, bool] | None = None
+        self._at = 0.0
+
+    def before(self) -> Counts | None:
+        """What the last worker of this number had counted, if it can be read."""
+        try:
+            found = orjson.loads(self._path.read_bytes())
+            return Counts.read(found) if found["format"] == FORMAT else None
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            logger.warning("metrics file: not readable; counts begin at zero")
+            return None
+
+    def publish(self, metrics: Metrics, ledger: str, *, alive: bool) -> None:
+        """Write the file if something changed, or if it is time to show that we live."""
+        news = (metrics.counted, ledger, self._status(), alive)
+        now = time.time()
+        if news == self._last and now - self._at < HEARTBEAT_SECONDS:
+            return
+        snapshot = metrics.snapshot(self._worker, now, news[2], ledger, alive=alive)
+        try:
+            self._state.write(self._path, orjson.dumps(snapshot))
+        except OSError as error:
+            self.health.failing(reason(error))
+            return
+        self.health.well()
+        self._last, self._at = news, now

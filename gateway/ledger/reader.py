@@ -1,0 +1,168 @@
+"""Questions asked of the ledger, read-only: the newest calls, one call, and sums with latency percentiles.
+
+Each question opens its own connection, so a reader outlives a file that was moved aside, and is ended when it takes
+too long: an operator's curiosity must not load the disk that the workers write to.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.errors import GatewayError
+from gateway.ledger.health import is_corrupt
+from gateway.ledger.rows import COLUMNS
+
+Record = dict[str, Any]
+
+SAMPLE = 20_000  # calls that percentiles are computed from
+TOP = 100  # names counted by; the rest are summed under "other"
+_BRIEF = ", ".join(("seq", *(c for c in COLUMNS if c != "story")))
+_TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+_TIMES = ("total_ms", "first_byte_ms", "overhead_ms")
+_BY = ("outcome", "model", "upstream", "tenant")
+
+
+class LedgerUnavailable(GatewayError):
+    """The ledger cannot be read now; calls are served all the same."""
+
+    status, code = 503, "ledger_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which calls: those that equal every value given."""
+
+    model: str | None = None
+    tenant: str | None = None
+    upstream: str | None = None
+    outcome: str | None = None
+
+    def where(self) -> tuple[list[str], list[str]]:
+        """SQL conditions and their values."""
+        given = [(name, value) for name in _BY if (value := getattr(self, name)) is not None]
+        return [f"{name} = ?" for name, _ in given], [value for _, value in given]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReader:
+    """Reads one ledger file. Every method raises LedgerUnavailable; any thread may call them."""
+
+    path: Path
+    seconds: float = 10.0  # a question may take
+
+    def recent(self, limit: int = 50, before: int | None = None, filters: Filters | None = None) -> list[Record]:
+        """The newest calls, without their stories; `before` is the `seq` of the last one already seen."""
+        conditions, values = (filters or Filters()).where()
+        if before is not None:
+            conditions.append("seq < ?")
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = f"SELECT {_BRIEF} FROM calls {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own column names
+        asked = [*values, *([before] if before is not None else []), limit]
+        with self.connection() as db:
+            return [_record(row) for row in db.execute(sql, asked)]
+
+    def one(self, id: str) -> Record | None:  # noqa: A002 - the column's name
+        """One call with its story; the newest where several bear this id."""
+        with self.connection() as db:
+            row = db.execute("SELECT * FROM calls WHERE id = ? ORDER BY seq DESC LIMIT 1", (id,)).fetchone()
+        if row is None:
+            return None
+        return {**_record(row), "story": _story(row["story"])}
+
+    def stats(self, since: float) -> Record:
+        """Sums over the calls that began at or after `since` (Unix time), and percentiles of their times in ms.
+
+        Percentiles come from at most about `SAMPLE` calls, chosen evenly; `sampled` says how many.
+        """
+        with self.connection() as db:
+            db.execute("BEGIN")  # all figures from one moment
+            sums = _sums(db, since)
+            return {
+                "since": since,
+                **sums,
+                "by": {name: _by(db, name, since) for name in _BY},
+                "latency_ms": _latency(db, since, sums["calls"]),
+            }
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection that cannot write; SQLite's errors become ours."""
+        if not self.path.exists():
+            raise LedgerUnavailable("There is no ledger yet: no worker has written one.")
+        try:
+            with closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+                db.row_factory = sqlite3.Row
+                _limit(db, self.seconds)
+                yield db
+        except (sqlite3.Error, orjson.JSONDecodeError) as error:
+            raise LedgerUnavailable(_why(error)) from error
+
+
+def _limit(db: sqlite3.Connection, seconds: float) -> None:
+    """End any statement that runs longer than this."""
+    end = time.monotonic() + seconds
+    db.set_progress_handler(lambda: time.monotonic() > end, 100_000)
+
+
+def _why(error: Exception) -> str:
+    if is_corrupt(error):
+        return "The ledger's file is corrupt; the workers move it aside at their next write."
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+        return "The ledger took too long to answer; ask for a shorter time."
+    return "The ledger cannot be read now."
+
+
+def _record(row: sqlite3.Row) -> Record:
+    record = _rounded({name: row[name] for name in row.keys() if name != "story"})  # noqa: SIM118 - iterates over values
+    return {**record, "streamed": bool(record["streamed"]), "estimated": bool(record["estimated"])}
+
+
+def _story(text: str) -> Record:
+    story = orjson.loads(text)
+    return {**story, "attempts": [_rounded(attempt) for attempt in story["attempts"]]}
+
+
+def _rounded(record: Record) -> Record:
+    """Milliseconds to the microsecond; they are stored as measured, for rounding is slow and writing is not."""
+    return {name: round(v, 3) if name.endswith("_ms") and v is not None else v for name, v in record.items()}
+
+
+def _sums(db: sqlite3.Connection, since: float) -> Record:
+    tokens = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _TOKENS)
+    sql = f"SELECT count(*) AS calls, coalesce(sum(attempts), 0) AS attempts, {tokens} FROM calls WHERE at >= ?"  # noqa: S608 - our own column names
+    return dict(db.execute(sql, (since,)).fetchone())
+
+
+def _by(db: sqlite3.Connection, name: str, since: float) -> dict[str, int]:
+    """Calls by one column's values, the commonest first; a client may have invented many, so not all are named."""
+    sql = f"SELECT {name}, count(*) AS n FROM calls WHERE at >= ? GROUP BY 1 ORDER BY n DESC, 1"  # noqa: S608 - our own column names
+    counts: dict[str, int] = {}
+    for place, (value, number) in enumerate(db.execute(sql, (since,))):
+        key = value if place < TOP else "other"
+        counts[key] = counts.get(key, 0) + number
+    return counts
+
+
+def _latency(db: sqlite3.Connection, since: float, calls: int) -> Record:
+    """Percentiles of a sample spread by a multiplicative hash: every n-th row would follow a rhythm in the traffic."""
+    share = min(2**32, int(2**32 * SAMPLE / max(calls, 1)) + 1)
+    sql = f"SELECT {', '.join(_TIMES)} FROM calls WHERE at >= ? AND (seq * 2654435761) & 4294967295 < ?"  # noqa: S608 - our own column names
+    sample = [tuple(row) for row in db.execute(sql, (since, share))]
+    parts = {name: _percentiles([row[i] for row in sample if row[i] is not None]) for i, name in enumerate(_TIMES)}
+    return {"sampled": len(sample), **{name.removesuffix("_ms"): part for name, part in parts.items()}}
+
+
+def _percentiles(values: list[float]) -> dict[str, float] | None:
+    """p50, p95 and p99 by nearest rank."""
+    if not values:
+        return None
+    values.sort()
+    return {f"p{p}": round(values[max(0, -(-len(values) * p // 100) - 1)], 3) for p in (50, 95, 99)}

@@ -1,0 +1,201 @@
+"""The policy in force, compiled: a reload builds everything new, then swaps one reference.
+
+A call takes the pipeline of the moment with `enter` and keeps it to its end with `leave`; a pipeline that has been
+replaced gives its tools back when its last call has left. So no call sees half of one policy and half of another, and
+no stream is cut by a reload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gateway.auth import Gate
+from gateway.build import Dispatch, Step, plan
+from gateway.call import Caller, Handler, Target
+from gateway.engines.endpoint import read_endpoint
+from gateway.engines.spec import EngineSpec, specs
+from gateway.errors import BadRequest, Forbidden, UnknownModel
+from gateway.stack import stack
+from gateway.tools import ToolBox
+from gateway.upstreams.catalog import Station, import_providers, needs_providers, open_station
+from policies.loader import LoadedPolicy
+from policies.model import Rule
+from routing.budget import RetryBudget
+
+NAMES_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What serves one kind of call: the rule that applies, the layers, and the handler made of them."""
+
+    rule: Rule
+    steps: list[Step]
+    handler: Handler
+
+
+class Pipeline:
+    """One policy, compiled. Cheap to make and thrown away at the next reload."""
+
+    def __init__(self, loaded: LoadedPolicy, stations: dict[str, Station], leases: list[Hashable]) -> None:
+        policy = loaded.policy
+        self.loaded = loaded
+        self.stations = stations
+        self.leases = leases
+        self.calls = 0
+        self.is_retired = False
+        self.gate = Gate(policy.keys, list(policy.models))
+        self.models = {
+            name: tuple(Target(target.upstream, target.model or name) for target in model.targets)
+            for name, model in policy.models.items()
+        }
+        self._budgets: dict[str, RetryBudget] = {}
+        self._ways: dict[tuple[str, str, str], Way] = {}
+        self._dispatch = Dispatch(stations)
+
+    def way(self, caller: Caller, model: str, endpoint: str) -> Way:
+        """How a call of this kind is served. Raises UnknownModel, Forbidden or BadRequest."""
+        key = (model, caller.tenant, endpoint)
+        found = self._ways.get(key)
+        if found is None:
+            self._check(caller, model, endpoint)
+            found = self._ways[key] = self._compile(model, caller.tenant, endpoint)
+        elif not caller.may_use(model):
+            self._check(caller, model, endpoint)
+        return found
+
+    def visible_models(self, caller: Caller) -> list[str]:
+        """The models this caller may use, as the policy orders them."""
+        return [name for name in self.models if caller.may_use(name)]
+
+    def _compile(self, model: str, tenant: str, endpoint: str) -> Way:
+        rule = self.loaded.policy.rule_for(model, tenant, endpoint)
+        self._budgets.setdefault(rule.name, RetryBudget(rule.retry.budget))
+        steps = plan(rule, self.models[model], self.stations, self._budgets)
+        return Way(rule, steps, stack([step.layer for step in steps], self._dispatch))
+
+    def _check(self, caller: Caller, model: str, endpoint: str) -> None:
+        names = self.visible_models(caller)
+        if model not in self.models:
+            shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+            raise UnknownModel(f"The model '{model[:200]}' does not exist. There are: {shown}.", param="model")
+        if not caller.may_use(model):
+            raise Forbidden(f"This key may not use the model '{model}'.", param="model")
+        serves = self.loaded.policy.models[model].serves
+        if endpoint not in serves:
+            raise BadRequest(f"The model '{model}' serves {', '.join(serves)}, not {endpoint}.", param="model")
+
+
+class Runtime:
+    """Holds the pipeline in force and swaps it."""
+
+    def __init__(self, state: Path, weights: Path, *, needs_keys: bool = False) -> None:
+        self._state = state
+        self._weights = weights
+        self._needs_keys = needs_keys  # bound to more than loopback: a policy without keys must not come into force
+        self._tools = ToolBox()
+        self._pipeline: Pipeline | None = None
+        self.calls = 0
+        self.reloads = {"ok": 0, "refused": 0}
+        self.last_refusal: str | None = None
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline in force."""
+        if self._pipeline is None:
+            raise RuntimeError("no policy has been loaded")
+        return self._pipeline
+
+    def enter(self) -> Pipeline:
+        """Begin a call on the pipeline in force; `leave` must follow."""
+        pipeline = self.pipeline
+        pipeline.calls += 1
+        self.calls += 1
+        return pipeline
+
+    def leave(self, pipeline: Pipeline) -> None:
+        """End a call."""
+        pipeline.calls -= 1
+        self.calls -= 1
+        if pipeline.is_retired and pipeline.calls == 0:
+            self._discard(pipeline)
+
+    async def load(self, loaded: LoadedPolicy, *, wait_for_engines: float = 0.0) -> None:
+        """Compile a policy and put it in force. Raises PolicyRefused, OSError or ssl.SSLError; then nothing changed.
+
+        `wait_for_engines` is how many seconds an engine that the new policy adds may take to be ready before the swap.
+        """
+        if self._needs_keys and not loaded.policy.keys:
+            raise PolicyRefused("the gateway listens beyond this machine, so the policy must have keys")
+        if needs_providers(loaded.policy.upstreams):
+            await asyncio.to_thread(import_providers)
+        engines = specs(loaded.policy, loaded.path.parent, self._weights, self._state)
+        if wait_for_engines:
+            await self._engines_up(engines, wait_for_engines)
+        pipeline = self._compile(loaded, engines)
+        old, self._pipeline = self._pipeline, pipeline
+        if old is not None:
+            self._retire(old)
+
+    def refuse(self, reason: str) -> None:
+        """Remember why an edit did not come into force."""
+        self.reloads["refused"] += 1
+        self.last_refusal = reason
+
+    def accept(self) -> None:
+        """Count an edit that came into force."""
+        self.reloads["ok"] += 1
+        self.last_refusal = None
+
+    def engines_waiting(self) -> list[str]:
+        """The engines of the policy in force that are not ready."""
+        loaded = self.pipeline.loaded
+        wanted = specs(loaded.policy, loaded.path.parent, self._weights, self._state)
+        return [name for name, spec in wanted.items() if read_endpoint(self._state, spec) is None]
+
+    def close(self) -> None:
+        """Give every tool back."""
+        if self._pipeline is not None:
+            self._retire(self._pipeline)
+            self._pipeline = None
+
+    def _compile(self, loaded: LoadedPolicy, engines: dict[str, EngineSpec]) -> Pipeline:
+        stations: dict[str, Station] = {}
+        leases: list[Hashable] = []
+        try:
+            for name, upstream in loaded.policy.upstreams.items():
+                spec = engines.get(name)
+                key = (name, upstream, spec.key if spec else "")
+                make = partial(open_station, name, upstream, spec, loaded.path.parent, self._state)
+                stations[name] = self._tools.borrow(key, make)
+                leases.append(key)
+            return Pipeline(loaded, stations, leases)
+        except BaseException:
+            for lease in leases:
+                self._tools.give_back(lease)
+            raise
+
+    def _retire(self, pipeline: Pipeline) -> None:
+        pipeline.is_retired = True
+        if pipeline.calls == 0:
+            self._discard(pipeline)
+
+    def _discard(self, pipeline: Pipeline) -> None:
+        for key in pipeline.leases:
+            self._tools.give_back(key)
+
+    async def _engines_up(self, engines: dict[str, EngineSpec], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while any(read_endpoint(self._state, spec) is None for spec in engines.values()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        except TimeoutError as error:
+            raise PolicyRefused(f"an engine of the new policy was not ready within {seconds:g} s") from error
+
+
+class PolicyRefused(Exception):
+    """A well-formed policy that cannot come into force here."""

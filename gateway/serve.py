@@ -1,0 +1,223 @@
+"""`sluice serve`: the parent of all processes, a plain loop without threads or events.
+
+It binds the sockets, so that a port in use is said at once and a restarted worker loses no connection; starts the
+engines the policy asks for, the data workers and the admin process; tells where everything is; and keeps all of them
+running until it is told to stop. Then the workers drain, and the engines stop after them.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from types import FrameType
+
+from gateway.auth import is_local_name
+from gateway.engines.minilm import convert
+from gateway.engines.spec import EngineSpec, minilm_path, specs
+from gateway.engines.supervisor import Supervisor
+from gateway.processes import Kept
+from gateway.settings import WEIGHTS, Settings, worker_environ
+from gateway.state import State
+from policies.loader import LoadedPolicy, PolicyError, load
+from policies.watch import Watcher
+
+TICK_SECONDS = 0.1
+OLD_ENGINE_SECONDS = 60.0  # an engine that an edit removed still serves the calls that began before
+READY_SECONDS = 120.0
+BACKLOG = 2048
+log = logging.getLogger("sluice")
+
+
+class CannotServe(Exception):
+    """What is wrong with the settings, in one sentence that says what to do."""
+
+
+class Serve:
+    """All processes of one gateway."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+        self._environ = environ
+        self._say = say
+        self._settings = settings = replace(settings, state=settings.state.resolve(), policy=settings.policy.absolute())
+        self._watcher = Watcher(settings.policy)
+        self._loaded = self._read_policy()
+        _check(settings, self._loaded)
+        self._state = State(settings.state)
+        self._state.create()
+        self._stopping = False
+        self._kept: list[Kept] = []
+        self._engines = Supervisor(settings.state)
+        self._wanted: list[EngineSpec] = []
+        self._forget_at: float | None = None
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises CannotServe."""
+        listening = _bind(self._settings.host, self._settings.port)
+        _bind(self._settings.admin_host, self._settings.admin_port).close()
+        for end in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(end, self._on_signal)
+        try:
+            self._want_engines()
+            for number in range(self._settings.workers):
+                self._kept.append(Kept(f"worker {number}", self._worker_command(number, listening)))
+            self._kept.append(Kept("admin plane", self._admin_command()))
+            self._wait_until_ready()
+            while not self._stopping:
+                self._tick()
+                time.sleep(TICK_SECONDS)
+        finally:
+            self._stop()
+
+    def _tick(self) -> None:
+        self._engines.tick()
+        for kept in self._kept:
+            kept.tick()
+        if self._watcher.changed():
+            with suppress(PolicyError):  # each worker says what is wrong with it
+                self._loaded = self._read_policy()
+                self._want_engines()
+        if self._forget_at is not None and time.monotonic() >= self._forget_at:
+            self._forget_at = None
+            self._engines.want(self._wanted)
+
+    def _read_policy(self) -> LoadedPolicy:
+        return load(self._settings.policy, self._environ, self._settings.gguf)
+
+    def _want_engines(self) -> None:
+        """Start what the policy asks for; what it no longer asks for goes on for a while, for the calls under way."""
+        wanted = specs(self._loaded.policy, self._settings.policy.parent, WEIGHTS, self._settings.state)
+        before, self._wanted = self._wanted, list(wanted.values())
+        if any(spec.gguf == minilm_path(self._settings.state) for spec in self._wanted):
+            convert(minilm_path(self._settings.state))
+        self._engines.want([*before, *self._wanted])
+        if before:
+            self._forget_at = time.monotonic() + OLD_ENGINE_SECONDS
+        self._engines.tick()
+
+    def _worker_command(self, number: int, listening: socket.socket) -> Callable[[], subprocess.Popen[bytes]]:
+        descriptor = listening.fileno()
+        environ = worker_environ(self._settings, number, descriptor, self._environ)
+        command = [sys.executable, "-m", "gateway.worker"]
+        return lambda: subprocess.Popen(command, env=environ, pass_fds=[descriptor], start_new_session=True)  # noqa: S603 - our own module
+
+    def _admin_command(self) -> Callable[[], subprocess.Popen[bytes]]:
+        settings = self._settings
+        self._state.admin_token()
+        options = {"host": settings.admin_host, "port": settings.admin_port}
+        paths = {"state": settings.state, "policy": settings.policy}
+        words = [word for name, value in {**options, **paths}.items() for word in (f"--{name}", str(value))]
+        command = [sys.executable, "-m", "gateway.admin", *words]
+        return lambda: subprocess.Popen(command, env=dict(self._environ), start_new_session=True)  # noqa: S603 - our own module
+
+    def _wait_until_ready(self) -> None:
+        """Wait for the first worker and the engines, then tell where everything is."""
+        until = time.monotonic() + READY_SECONDS
+        while not self._stopping and time.monotonic() < until:
+            self._engines.tick()
+            for kept in self._kept:
+                if kept.exit_code is not None:
+                    raise CannotServe(f"{kept.name} could not start; its reason stands above.")
+            if _is_ready(self._settings):
+                self._say(self._banner())
+                return
+            time.sleep(0.02)
+        if not self._stopping:
+            log.error(
+                "not ready after %g s; still trying. See %s for the engines' logs.", READY_SECONDS, self._state.dir
+            )
+
+    def _banner(self) -> str:
+        settings = self._settings
+        base = f"http://{_shown(settings.host)}:{settings.port}/v1"
+        return "\n".join(
+            [
+                "",
+                f"  base URL     {base}",
+                f"  admin URL    http://{_shown(settings.admin_host)}:{settings.admin_port}",
+                f"  admin token  {self._state.admin_token()}",
+                f"  policy       {settings.policy}",
+                "",
+                "Try it:",
+                "",
+                f"  {_curl(base, self._loaded)}",
+                "",
+            ]
+        )
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _stop(self) -> None:
+        """Drain the workers, then stop the admin plane and the engines."""
+        until = time.monotonic() + self._settings.drain + 5.0
+        workers, others = self._kept[: self._settings.workers], self._kept[self._settings.workers :]
+        for group in (workers, others):
+            for kept in group:
+                kept.terminate()
+            for kept in group:
+                kept.wait(until - time.monotonic())
+        self._engines.stop()
+
+
+def _check(settings: Settings, loaded: LoadedPolicy) -> None:
+    if settings.workers > 1 and not settings.redis_url:
+        raise CannotServe(
+            f"{settings.workers} workers share their state: add --redis-url redis://HOST:6379/0, or serve with one."
+        )
+    if not loaded.policy.keys and not is_local_name(settings.host):
+        raise CannotServe(
+            f"Without keys only this machine may be served, not {settings.host}: add keys to {loaded.path}, "
+            "or serve with --host 127.0.0.1."
+        )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        raise CannotServe(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
+    bound.set_inheritable(True)
+    return bound
+
+
+def _is_ready(settings: Settings) -> bool:
+    connection = http.client.HTTPConnection(_reachable(settings.host), settings.port, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _curl(base: str, loaded: LoadedPolicy) -> str:
+    """A line that works when pasted."""
+    policy = loaded.policy
+    chat = [name for name, model in policy.models.items() if "chat" in model.serves]
+    model = "sluice-small" if "sluice-small" in chat else next(iter(chat), "MODEL")
+    key = " -H 'Authorization: Bearer KEY'" if policy.keys else ""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is the capital of France?"}]})
+    return f"curl -s {base}/chat/completions -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"

@@ -1,0 +1,92 @@
+"""The state directory: what lies where, and how files in it are written so that no reader sees half of one.
+
+    ledger.sqlite   one row a call, written by all workers       admin.token     the admin plane's token
+    worker-N.json   worker N's metrics and status                engines.json    what serve knows of its engines
+
+The directory is 0700 and every file 0600: the ledger tells who called what, and the token opens the admin plane.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One state directory; nothing is touched until something is written."""
+
+    dir: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's SQLite file."""
+        return self.dir / "ledger.sqlite"
+
+    @property
+    def engines(self) -> Path:
+        """What serve knows of its engines, as JSON."""
+        return self.dir / "engines.json"
+
+    @property
+    def token_file(self) -> Path:
+        """The admin token, one line."""
+        return self.dir / "admin.token"
+
+    def worker(self, number: int) -> Path:
+        """Worker `number`'s metrics and status, as JSON."""
+        return self.dir / f"worker-{number}.json"
+
+    def workers(self) -> list[Path]:
+        """The files that workers wrote, in order of their numbers; none if the directory is not there."""
+        found = [p for p in self.dir.glob("worker-*.json") if p.stem.removeprefix("worker-").isdecimal()]
+        return sorted(found, key=lambda p: int(p.stem.removeprefix("worker-")))
+
+    def create(self) -> None:
+        """Make the directory, 0700, if it is not there. Raises OSError."""
+        self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Put `data` at `path` whole or not at all, 0600. Raises OSError; what was there before then stays."""
+        self.create()
+        draft = self._draft(path, data)
+        draft.replace(path)
+
+    def admin_token(self) -> str:
+        """The admin plane's token, made on first use and the same ever after. Raises OSError."""
+        token = self._stored_token()
+        if not token:
+            self._store_token(secrets.token_urlsafe(32))
+            token = self._stored_token()
+        return token
+
+    def _stored_token(self) -> str:
+        try:
+            self.token_file.chmod(0o600)  # a restored backup may have come back readable by all
+            return self.token_file.read_text("utf-8").strip()
+        except FileNotFoundError:
+            return ""
+
+    def _store_token(self, token: str) -> None:
+        """Keep the token unless another process was first: two that start together must agree on one."""
+        self.create()
+        draft = self._draft(self.token_file, token.encode() + b"\n")
+        try:
+            if self.token_file.exists() and self.token_file.stat().st_size == 0:
+                draft.replace(self.token_file)  # an earlier run was cut off after creating an empty file
+            else:
+                os.link(draft, self.token_file)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _draft(self, path: Path, data: bytes) -> Path:
+        """Write `data` beside `path`, on disk before it is named, so that a power cut leaves no empty file."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(data)
+        return draft

@@ -1,0 +1,380 @@
+"""An upstream that speaks OpenAI's format, by URL: ask, judge the answer, pass its bytes on.
+
+Before the first byte of an answer every fault is an `UpstreamFailed`, and another upstream may be asked. After it, a
+fault ends the stream with one error event and no `[DONE]`, and nothing is said twice.
+
+Streams pass as bytes. Only the first event is parsed, and later those that bear a usage or an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import monotonic, time
+from typing import Any, Protocol
+
+import orjson
+
+from gateway import sse, wire
+from gateway.call import Call, Reply
+from gateway.errors import DeadlinePassed, UpstreamFailed, envelope
+from gateway.trace import Attempt, Usage
+from gateway.upstreams.http import Origin, Patience, Response, TransportFault
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+BYTES_PER_TOKEN = 4  # a common estimate for English; marked as one wherever it is used
+
+
+class Requests(Protocol):
+    """Whatever can send one request to the server: a pool, or an engine whose port may move."""
+
+    async def request(self, head: bytes, body: bytes, patience: Patience) -> Response:
+        """Send and wait for status and headers."""
+
+    def close(self) -> None:
+        """Close every connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How to speak to one server: where, with what headers, and how long to wait (seconds)."""
+
+    origin: Origin
+    headers: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()  # removed from whatever the server says
+    connect: float = 2.0
+    first_byte: float = 60.0  # of a stream
+    answer: float = 300.0  # of a plain answer, which comes whole
+    idle: float = 60.0
+    stream_usage: bool = True
+    accept_models: tuple[str, ...] = ()
+
+
+class OpenAIUpstream:
+    """A handler that ends a call at one server."""
+
+    def __init__(self, name: str, settings: Wire, requests: Requests) -> None:
+        self._name = name
+        self._settings = settings
+        self._requests = requests
+        self._heads = {endpoint: _head(settings, path) for endpoint, path in PATHS.items()}
+
+    async def __call__(self, call: Call) -> Reply:
+        """Ask for `call.targets[0]` and answer with what the server says, or raise UpstreamFailed."""
+        target = call.targets[0]
+        attempt = Attempt(self._name, target.model, monotonic())
+        call.trace.attempts.append(attempt)
+        try:
+            response = await self._ask(call, target.model)
+            attempt.status = response.status
+            try:
+                return await self._judge(call, attempt, response)
+            except BaseException:
+                response.abort()
+                raise
+        except TransportFault as fault:
+            if fault.kind == "deadline":
+                attempt.fault = "deadline"
+                raise DeadlinePassed("The call's deadline passed before an upstream answered.") from fault
+            raise self._failed(attempt, fault.kind, str(fault)) from fault
+        except asyncio.CancelledError:
+            attempt.usage = _estimate(call, 0)
+            raise
+        finally:
+            if attempt.first_byte is None:
+                attempt.ended = monotonic()
+
+    def close(self) -> None:
+        """Close the connections to the server."""
+        self._requests.close()
+
+    async def _ask(self, call: Call, model: str) -> Response:
+        settings = self._settings
+        body = self._body(call, model)
+        wait = settings.first_byte if call.wants_stream else settings.answer
+        patience = Patience(settings.connect, wait, settings.idle, call.deadline)
+        head = self._heads[call.endpoint] + b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            call.trace.id.encode(),
+            len(body),
+        )
+        return await self._requests.request(head, body, patience)
+
+    def _body(self, call: Call, model: str) -> bytes:
+        body: bytes = call.body
+        if call.json["model"] != model:
+            body = wire.with_model(call.json, model)
+        elif wire.has_twin_keys(body):
+            body = orjson.dumps(call.json)
+        if call.wants_stream and self._settings.stream_usage and call.endpoint != "embeddings":
+            body = wire.with_usage_chunk(body, {**call.json, "model": model})
+        return body
+
+    async def _judge(self, call: Call, attempt: Attempt, response: Response) -> Reply:
+        status = response.status
+        if 300 <= status < 400:
+            raise self._failed(attempt, "redirect", f"answered {status}, a redirect")
+        if status >= 500 or status in (401, 403, 408, 429):
+            raise await self._refused(attempt, response)
+        if status >= 400:
+            return await self._client_error(attempt, response)
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            return await self._stream(call, attempt, response)
+        return await self._plain(call, attempt, response)
+
+    # Answers that are errors
+
+    async def _refused(self, attempt: Attempt, response: Response) -> UpstreamFailed:
+        status = response.status
+        answer = wire.parse_answer(await response.read(MAX_ERROR_BYTES)) or {}
+        if status in (401, 403):  # the client's key is not at fault, and the server may quote ours
+            return self._failed(attempt, "auth", f"refused our credentials ({status})")
+        said = str((wire.error_of(answer) or {}).get("message", ""))[:500]
+        message = f"answered {status}" + (f": {self._clean(said)}" if said else "")
+        rest = _retry_after(response.headers)
+        return self._failed(attempt, f"http_{status}", message, status=504 if status == 408 else status, rest=rest)
+
+    async def _client_error(self, attempt: Attempt, response: Response) -> Reply:
+        body = await response.read(MAX_ERROR_BYTES)
+        attempt.first_byte = attempt.ended = monotonic()
+        error = wire.error_of(wire.parse_answer(body) or {})
+        if error is None:
+            raise self._failed(attempt, "garbage", f"answered {response.status} without an error in it")
+        whole = {"param": None, "type": "invalid_request_error", **error}
+        code = error.get("code")
+        whole["code"] = code if isinstance(code, str | None) else None
+        text = self._clean(orjson.dumps({"error": whole}).decode())
+        return Reply(response.status, {"content-type": "application/json"}, _one(text.encode()))
+
+    def _clean(self, text: str) -> str:
+        for secret in self._settings.secrets:
+            text = text.replace(secret, "[removed]")
+        return text
+
+    def _failed(
+        self, attempt: Attempt, fault: str, message: str, *, status: int = 502, rest: float | None = None
+    ) -> UpstreamFailed:
+        attempt.fault = fault
+        if fault in ("timeout", "stall"):
+            status = 504
+        return UpstreamFailed(f"Upstream '{self._name}' {message}.", fault=fault, status=status, retry_after=rest)
+
+    # Answers
+
+    async def _plain(self, call: Call, attempt: Attempt, response: Response) -> Reply:
+        body = await response.read(MAX_ANSWER_BYTES)
+        answer = wire.parse_answer(body)
+        if answer is None:
+            kind = response.headers.get("content-type", "no content type")[:60]
+            raise self._failed(attempt, "garbage", f"answered what is not JSON ({kind})")
+        self._check(attempt, answer)
+        if call.wants_stream:
+            raise self._failed(attempt, "garbage", "answered a stream request with a plain document")
+        attempt.first_byte = attempt.ended = monotonic()
+        attempt.usage = wire.usage_of(answer)
+        return Reply(200, {"content-type": "application/json"}, _one(body))
+
+    def _check(self, attempt: Attempt, answer: dict[str, Any]) -> None:
+        """Refuse an error in disguise, what is no answer at all, and another model's answer."""
+        error = wire.error_of(answer)
+        if error is not None:
+            message = self._clean(str(error.get("message", ""))[:500])
+            raise self._failed(attempt, "error_in_200", f"answered 200 with an error inside: {message}")
+        if not isinstance(answer.get("choices", answer.get("data")), list):
+            raise self._failed(attempt, "garbage", "answered JSON without choices or data")
+        if not wire.is_model(answer.get("model"), attempt.model, self._settings.accept_models):
+            told = str(answer.get("model"))[:100]
+            raise self._failed(
+                attempt, "wrong_model", f"answered as '{told}', not as '{attempt.model}' (see accept_models)"
+            )
+
+    async def _stream(self, call: Call, attempt: Attempt, response: Response) -> Reply:
+        splitter = sse.EventSplitter()
+        block = await self._first_events(attempt, response, splitter)
+        attempt.first_byte = monotonic()
+        withhold = self._settings.stream_usage and not _asked_for_usage(call)
+        watch = _StreamWatch(attempt, withhold=withhold)
+
+        async def release() -> None:
+            response.abort()
+            watch.settle(call)
+
+        frames = self._frames(call, response, splitter, watch, block)
+        return Reply(200, {"content-type": "text/event-stream; charset=utf-8"}, frames, release)
+
+    async def _first_events(self, attempt: Attempt, response: Response, splitter: sse.EventSplitter) -> bytes:
+        """Read up to the first event that carries data, and check it while another upstream may still be asked."""
+        held = b""
+        while True:
+            data = await response.next()
+            if not data:
+                raise self._failed(attempt, "cut", "ended its stream before the first event")
+            try:
+                held += splitter.feed(data)
+                first = _first_data(held)
+            except (ValueError, sse.EventTooLong) as error:
+                raise self._failed(attempt, "garbage", "sent an event that is not JSON") from error
+            if first is not None:
+                self._check(attempt, first)
+                return held
+            if sse.DONE in held:
+                raise self._failed(attempt, "garbage", "ended its stream without an answer")
+
+    async def _frames(
+        self,
+        call: Call,
+        response: Response,
+        splitter: sse.EventSplitter,
+        watch: _StreamWatch,
+        block: bytes,
+    ) -> AsyncIterator[bytes]:
+        """The stream as blocks of whole events, to its end or to one honest error event."""
+        try:
+            while True:
+                if frame := watch.see(block):
+                    yield frame
+                if watch.error is not None:
+                    yield self._broken(watch, "error_in_stream", self._clean(watch.error))
+                    return
+                data = await response.next()
+                if not data:
+                    break
+                block = splitter.feed(data)
+            if ending := self._ending(watch, splitter.rest):
+                yield ending
+        except TransportFault as fault:
+            if not watch.is_done:  # else all was said, and only the connection ended badly
+                yield self._broken(watch, fault.kind, str(fault))
+        except sse.EventTooLong:
+            yield self._broken(watch, "garbage", "an event without end")
+        finally:
+            response.abort()
+            watch.settle(call)
+
+    def _ending(self, watch: _StreamWatch, rest: bytes) -> bytes:
+        """What the client still gets when the server has said all it says."""
+        if watch.is_done:
+            return b""
+        if watch.is_finished or b"[DONE]" in rest:
+            return sse.DONE
+        return self._broken(watch, "cut", "the stream ended before the answer did")
+
+    def _broken(self, watch: _StreamWatch, fault: str, message: str) -> bytes:
+        watch.attempt.fault = fault
+        text = f"Upstream '{self._name}' failed in the middle of its answer: {message}."
+        return sse.event(envelope(text, type="upstream_error", param=None, code=f"upstream_{fault}"))
+
+
+class _StreamWatch:
+    """What passes by in one stream: usage, errors, the end. Parses only events that bear one of them."""
+
+    __slots__ = ("_events", "_withhold", "attempt", "error", "is_done", "is_finished")
+
+    def __init__(self, attempt: Attempt, *, withhold: bool) -> None:
+        self.attempt = attempt
+        self._withhold = withhold
+        self._events = 0
+        self.is_done = False  # `[DONE]` came
+        self.is_finished = False  # a finish reason came
+        self.error: str | None = None
+
+    def see(self, block: bytes) -> bytes:
+        """Look at a block of events; return what the client gets of it."""
+        self._events += block.count(b"data:")
+        if b"[DONE]" in block[-16:]:
+            self.is_done = True
+        if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
+            self.is_finished = True
+        if b'"error"' in block or (b'"usage"' in block and HAS_USAGE.search(block)):
+            return self._read(block)
+        return block
+
+    def _read(self, block: bytes) -> bytes:
+        kept: list[bytes] = []
+        for event in sse.events(block):
+            if self._keeps(event):
+                kept.append(event)
+            if self.error is not None:
+                break
+        return b"".join(kept)
+
+    def _keeps(self, event: bytes) -> bool:
+        try:
+            chunk = sse.json_of(event)
+        except ValueError:
+            return True  # not ours to judge in the middle of a stream; the client sees what the server sent
+        if chunk is None:
+            return True
+        error = wire.error_of(chunk)
+        if error is not None:
+            self.error = str(error.get("message", ""))[:500]
+            return False
+        usage = wire.usage_of(chunk)
+        if usage is not None:
+            self.attempt.usage = usage  # cumulative where repeated: the last one counts, never their sum
+        return not (self._withhold and usage is not None and chunk.get("choices") == [])
+
+    def settle(self, call: Call) -> None:
+        """Close the books of the attempt: without a usage from the server, count what was sent."""
+        attempt = self.attempt
+        if attempt.ended is not None:
+            return
+        attempt.ended = monotonic()
+        if attempt.usage is None:
+            attempt.usage = _estimate(call, max(0, self._events - self.is_done))
+
+
+def _head(settings: Wire, path: str) -> bytes:
+    """The request line and the headers that never change; what a client sends is never part of them."""
+    lines = [
+        f"POST {settings.origin.path}{path} HTTP/1.1",
+        f"host: {settings.origin.authority}",
+        "content-type: application/json",
+        "accept: application/json, text/event-stream",
+        "accept-encoding: identity",
+        "user-agent: sluice",
+        *(f"{name}: {value}" for name, value in settings.headers),
+    ]
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+def _estimate(call: Call, events: int) -> Usage:
+    """What an answer without a usage took: events are counted, the prompt is judged by its bytes."""
+    return Usage(len(call.body) // BYTES_PER_TOKEN, events, estimated=True)
+
+
+def _asked_for_usage(call: Call) -> bool:
+    options = call.json.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _first_data(block: bytes) -> dict[str, Any] | None:
+    for event in sse.events(block):
+        chunk = sse.json_of(event)
+        if chunk is not None:
+            return chunk
+    return None
+
+
+async def _one(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _retry_after(headers: dict[str, str], now: Callable[[], float] = time) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        value = headers.get("retry-after")
+        if value is None:
+            return None
+        if value.strip().replace(".", "", 1).isdigit():
+            return float(value)
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now())
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,150 @@
+"""One data worker: a process with an event loop that serves the data plane and nothing else.
+
+`python -m gateway.worker`, started by serve with its settings in the environment and its listening socket inherited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from types import FrameType
+
+import uvicorn
+import uvloop
+
+from gateway.app import DataPlane
+from gateway.auth import is_local_name
+from gateway.ledger import Journal
+from gateway.listener import Listener
+from gateway.metrics import Status
+from gateway.runtime import PolicyRefused, Runtime
+from gateway.settings import WEIGHTS, Settings, worker_settings
+from gateway.state import State
+from policies.loader import LoadedPolicy, PolicyError, load
+from policies.watch import Watcher
+from routing.breaker import State as BreakerState
+
+WATCH_SECONDS = 0.5
+ENGINE_SECONDS = 60.0  # how long a new policy waits for an engine it adds
+LEVELS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+log = logging.getLogger("sluice")
+
+
+class Worker:
+    """Serves until it is told to stop or its parent is gone."""
+
+    def __init__(self, settings: Settings, number: int, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._watcher = Watcher(settings.policy)
+        self._runtime = Runtime(settings.state.resolve(), WEIGHTS, needs_keys=not is_local_name(settings.host))
+        self._status = Status()
+        self._journal = Journal(State(settings.state), number, status=lambda: self._status)
+        self._plane = DataPlane(self._runtime, self._journal)
+
+    async def run(self, listening: socket.socket) -> None:
+        """Load the policy, serve, drain, write the last records. Raises PolicyError for an unusable policy."""
+        await self._runtime.load(self._read_policy())
+        self._journal.start()
+        server = _Server(self._config(), self._plane)
+        tending = asyncio.create_task(self._tend(server))
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            tending.cancel()
+            self._runtime.close()
+            await asyncio.to_thread(self._journal.close)
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._plane,
+            loop="uvloop",
+            http=Listener,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(self._settings.drain)),
+        )
+
+    def _read_policy(self) -> LoadedPolicy:
+        return load(self._settings.policy, self._environ, self._settings.gguf)
+
+    async def _tend(self, server: uvicorn.Server) -> None:
+        """Twice a second: is the policy file another, is the parent still there, how are the breakers?"""
+        parent = os.getppid()
+        while True:
+            self._status = self._told()
+            if os.getppid() != parent:
+                server.should_exit = True
+            if self._watcher.changed():
+                await self._reload()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _reload(self) -> None:
+        """Put the edited policy in force, or keep the old one and say why."""
+        try:
+            loaded = await asyncio.to_thread(self._read_policy)
+            if loaded.version != self._runtime.pipeline.loaded.version:
+                await self._runtime.load(loaded, wait_for_engines=ENGINE_SECONDS)
+                self._runtime.accept()
+                log.info("policy %s is in force", loaded.version)
+            self._runtime.last_refusal = None
+        except (PolicyError, PolicyRefused, OSError) as refusal:
+            self._runtime.refuse(str(refusal))
+            log.error("policy edit refused, the old policy stays in force: %s", refusal)
+
+    def _told(self) -> Status:
+        """What the journal's thread may read, as plain values made on the loop."""
+        runtime = self._runtime
+        now = asyncio.get_running_loop().time()
+        stations = runtime.pipeline.stations
+        return Status(
+            in_flight=runtime.calls,
+            upstreams={name: LEVELS[station.breaker.state(now)] for name, station in stations.items()},
+            policy=runtime.pipeline.loaded.version,
+            reloads_ok=runtime.reloads["ok"],
+            reloads_refused=runtime.reloads["refused"],
+            refusal=runtime.last_refusal or "",
+        )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says that it drains before it does."""
+
+    def __init__(self, config: uvicorn.Config, plane: DataPlane) -> None:
+        super().__init__(config)
+        self._plane = plane
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; a second signal must not cut the streams that are being drained."""
+        self._plane.is_draining = True
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()  # else uvicorn raises it anew after draining: the exit would look like a kill
+
+
+def main() -> None:
+    """Run one worker; exits 2 when the policy cannot be used."""
+    settings, number, descriptor = worker_settings(os.environ)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s %(levelname)s worker-{number} %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    worker = Worker(settings, number, os.environ)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(worker.run(socket.socket(fileno=descriptor)))
+    except (PolicyError, PolicyRefused) as refusal:
+        sys.exit(f"{refusal}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What one part of a policy says of another, or of the disk: every name must exist, nothing may be a silent no-op.
+
+These checks read the tree rather than the finished model, so that all problems of a file are told at once, the unknown
+key and the unknown upstream alike. They expect nothing of the tree's shape; the model complains about that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from itertools import chain, islice
+from pathlib import Path
+
+from policies.document import Found, Node, quoted
+from policies.model import LOCAL_TENANT
+from policies.scalars import LONGEST_NAME, has_glob
+from policies.upstreams import BUNDLED_PREFIX
+
+INSTALL_PROVIDERS = "pip install 'sluice-gateway[providers]'"
+
+
+def check(tree: Node, installed: Callable[[str], bool]) -> Iterator[Found]:
+    """Every problem between parts of the policy, as (line, message). `installed` tells whether a module is there."""
+    return chain(
+        _models(tree),
+        _providers(tree, installed),
+        _files(tree),
+        _duplicate_names(tree, "keys"),
+        _duplicate_names(tree, "rules"),
+        _duplicate_keys(tree),
+        _key_models(tree),
+        _rule_models(tree),
+        _rule_tenants(tree),
+    )
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What may have been meant, or what there is, as the end of a message."""
+    names = sorted(islice(known, 500))  # comparing is slow, and a file may hold thousands
+    if close := get_close_matches(name[:200], names, n=1):
+        return f"; did you mean {quoted(close[0])}?"
+    if not names:
+        return ""
+    return f"; there are {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
+
+
+def _models(tree: Node) -> Iterator[Found]:
+    """No models at all, and targets that name no upstream."""
+    models, upstreams = tree.entries("models"), tree.entries("upstreams")
+    if not models and not _is_broken(tree, "models"):
+        yield tree.line, "the policy has no models, so it could answer nothing"
+    for target in chain.from_iterable(model.listed("targets") for model in models.values()):
+        name = target.get("upstream")
+        if name and name.value and not name.bad and name.value not in upstreams:
+            yield name.line, f"no upstream is named {quoted(name.text or '')}{suggestion(name.value, upstreams)}"
+
+
+def _is_broken(tree: Node, section: str) -> bool:
+    """Say whether a section is there but is no mapping, of which the model complains by itself."""
+    node = tree.get(section)
+    return node is not None and (node.bad or node.fields is None)
+
+
+def _providers(tree: Node, installed: Callable[[str], bool]) -> Iterator[Found]:
+    """Providers that need the litellm library where it is missing."""
+    for upstream in tree.entries("upstreams").values():
+        if (provider := upstream.get("provider")) and provider.text and not installed("litellm"):
+            yield provider.line, f"a provider needs the litellm library: {INSTALL_PROVIDERS}"
+
+
+def _files(tree: Node) -> Iterator[Found]:
+    """Files that are not there. Paths are whole by now."""
+    for upstream in tree.entries("upstreams").values():
+        for kind in ("gguf", "ca"):
+            path = upstream.get(kind)
+            if path and path.value and not path.bad and not _is_file(path.value):
+                yield path.line, f"{kind}: there is no file {quoted(path.text or '')}"
+
+
+def _is_file(path: str) -> bool:
+    if path.startswith(BUNDLED_PREFIX):
+        return True
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long a name, a NUL
+        return False
+
+
+def _duplicate_names(tree: Node, section: str) -> Iterator[Found]:
+    """Two keys or two rules of one name."""
+    first: dict[str, int] = {}
+    for entry in tree.listed(section):
+        if (name := entry.get("name")) and name.value and not name.bad:
+            if name.value in first:
+                shown = quoted(name.text or "")
+                yield name.line, f"{section}: duplicate name {shown}; the first is on line {first[name.value]}"
+            first.setdefault(name.value, name.line)
+
+
+def _duplicate_keys(tree: Node) -> Iterator[Found]:
+    """Two keys of one value: whose call would it be?"""
+    first: dict[str, int] = {}
+    for entry in tree.listed("keys"):
+        if (key := entry.get("key")) and key.value and not key.bad:
+            if key.value in first:
+                yield key.line, f"this key has the same value as the one on line {first[key.value]}"
+            first.setdefault(key.value, key.line)
+
+
+def _key_models(tree: Node) -> Iterator[Found]:
+    """Keys that allow models which do not exist."""
+    names = {name: name for name in tree.entries("models")}
+    for key in tree.listed("keys"):
+        for glob in key.listed("models"):
+            yield from _unmatched(glob, names, "model")
+
+
+def _rule_models(tree: Node) -> Iterator[Found]:
+    """Rules for models that do not exist."""
+    names = {name: name for name in tree.entries("models")}
+    for rule in tree.listed("rules"):
+        if (match := rule.get("match")) and (glob := match.get("model")):
+            yield from _unmatched(glob, names, "model")
+
+
+def _rule_tenants(tree: Node) -> Iterator[Found]:
+    """Rules for tenants that no key stands for."""
+    named = (key.get("tenant") for key in tree.listed("keys"))
+    names = {LOCAL_TENANT: LOCAL_TENANT, **{name.value: name.text or "" for name in named if name and name.value}}
+    for rule in tree.listed("rules"):
+        if (match := rule.get("match")) and (glob := match.get("tenant")):
+            yield from _unmatched(glob, names, "tenant")
+
+
+def _unmatched(glob: Node, names: Mapping[str, str], kind: str) -> Iterator[Found]:
+    """A glob, or a plain name, that means none of the names (each given with how the file writes it)."""
+    if glob.bad or not glob.value or len(glob.value) > LONGEST_NAME:
+        return
+    shown = quoted(glob.text or "")
+    if not has_glob(glob.value):
+        if glob.value not in names:
+            yield glob.line, f"no {kind} is named {shown}{suggestion(glob.value, names.values())}"
+    elif not any(fnmatchcase(name, glob.value) for name in names):
+        yield glob.line, f"{shown} matches no {kind}{suggestion(glob.value, names.values())}"

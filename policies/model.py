@@ -1,0 +1,141 @@
+"""The whole policy language as frozen pydantic models, each field with its default and its meaning."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from policies.scalars import Bytes, Glob, KeySecret, Name, Seconds
+from policies.upstreams import BUNDLED, BUNDLED_PREFIX, Breaker, Part, Target, Timeouts, Upstream
+
+__all__ = [
+    "BUNDLED",
+    "BUNDLED_PREFIX",
+    "ENDPOINTS",
+    "LOCAL_TENANT",
+    "Breaker",
+    "Endpoint",
+    "Key",
+    "Limits",
+    "Match",
+    "Model",
+    "Part",
+    "Policy",
+    "Retry",
+    "Rule",
+    "RuleTimeouts",
+    "Target",
+    "Timeouts",
+    "Upstream",
+]
+
+Endpoint = Literal["chat", "completions", "embeddings"]
+ENDPOINTS: tuple[Endpoint, ...] = ("chat", "completions", "embeddings")
+LOCAL_TENANT = "local"  # whoever calls over loopback while no key exists
+
+
+class Model(Part):
+    """A name that clients may ask for, and who answers it."""
+
+    targets: list[Target] = Field(
+        min_length=1, description="Who answers, in order: the next is asked when one fails before its first byte."
+    )
+    serves: list[Endpoint] = Field(
+        default_factory=lambda: list(ENDPOINTS), min_length=1, description="What the model may be asked for."
+    )
+
+
+class Key(Part):
+    """A key that a client shows, and the tenant it stands for."""
+
+    name: Name = Field(description="Name of the key in logs and records; the key itself is never shown.")
+    key: KeySecret = Field(description="The key, 16 characters or more. Only ever ${ENV_NAME}.")
+    tenant: Name = Field(description="Whose calls these are. Tenants never share an answer.")
+    models: list[Glob] = Field(
+        default_factory=list, description="Globs of the models this key may use. Empty: all of them."
+    )
+
+
+class Match(Part):
+    """Which calls a rule is for. What is not given matches every call."""
+
+    model: Glob | None = Field(default=None, description="Glob of model names, as the client asked.")
+    tenant: Glob | None = Field(default=None, description="Glob of tenants.")
+    endpoint: Endpoint | None = Field(default=None, description="What is asked for.")
+
+    def fits(self, model: str, tenant: str, endpoint: str) -> bool:
+        """Say whether a call is meant."""
+        return (
+            (self.model is None or fnmatchcase(model, self.model))
+            and (self.tenant is None or fnmatchcase(tenant, self.tenant))
+            and self.endpoint in (None, endpoint)
+        )
+
+
+class RuleTimeouts(Part):
+    """How long a whole call may take."""
+
+    total: Seconds = Field(
+        default=600.0,
+        description="Longest time for the whole call, over all upstreams asked. A client may ask for less.",
+    )
+
+
+class Retry(Part):
+    """How often another upstream is asked when one fails."""
+
+    attempts: int = Field(default=3, ge=1, le=100, description="Most upstreams asked for one call, the first included.")
+    budget: float = Field(
+        default=0.1, ge=0, le=100, description="Retries allowed per success, so that retries never multiply an outage."
+    )
+
+
+class Rule(Part):
+    """What applies to some calls. The first rule that fits is the one that applies."""
+
+    name: Name = Field(description="Name of the rule in records.")
+    match: Match = Field(default_factory=Match, description="Which calls the rule is for. Empty: every call.")
+    timeouts: RuleTimeouts = Field(default_factory=RuleTimeouts, description="How long a whole call may take.")
+    retry: Retry = Field(default_factory=Retry, description="How often another upstream is asked.")
+
+
+class Limits(Part):
+    """What a request may weigh."""
+
+    body: Bytes = Field(default=32_000_000, description='Longest request body: "512KB", "32MB", "32MiB" or bytes.')
+    messages: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="Most messages in one chat request. Without it there is no limit."
+    )
+
+
+def _version(value: int) -> int:
+    """Refuse a file written for another version of the language."""
+    if value != 1:
+        raise ValueError("the only version is 1")
+    return value
+
+
+_DEFAULT_RULE = Rule(name="default")
+
+
+class Policy(Part):
+    """Everything that a policy file says."""
+
+    version: Annotated[int, AfterValidator(_version), WithJsonSchema({"const": 1})] = Field(
+        default=1, description="Version of the policy language."
+    )
+    upstreams: dict[Name, Upstream] = Field(default_factory=dict, description="Places that answer calls, by name.")
+    models: dict[Name, Model] = Field(default_factory=dict, description="Names that clients may ask for.")
+    keys: list[Key] = Field(
+        default_factory=list, description="Keys that clients show. Without any, only this machine is served."
+    )
+    rules: list[Rule] = Field(
+        default_factory=list, description="What applies to which calls; the first rule that fits applies."
+    )
+    limits: Limits = Field(default_factory=Limits, description="What a request may weigh.")
+
+    def rule_for(self, model: str, tenant: str, endpoint: str) -> Rule:
+        """The first rule that fits the call, or one named "default" with every default."""
+        return next((rule for rule in self.rules if rule.match.fits(model, tenant, endpoint)), _DEFAULT_RULE)

@@ -1,0 +1,246 @@
+"""Tests of gateway.ledger.journal: a call's record gets to the file, or is counted as lost, and nobody waits for it."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.ledger.journal import Journal
+from gateway.ledger.reader import LedgerReader
+from gateway.ledger.schema import open_ledger
+from gateway.ledger.store import Store
+from gateway.metrics import CALLS, DROPPED, Counts, Status
+from gateway.state import State
+from gateway.trace import Trace
+from tests.gateway.ledger.traces import answered, refused
+
+
+def impatient(path: Path) -> sqlite3.Connection:
+    """A connection that does not wait for locks, so that the test does not either."""
+    db = open_ledger(path)
+    db.execute("PRAGMA busy_timeout = 0")
+    return db
+
+
+def broken(path: Path) -> sqlite3.Connection:
+    """A disk that is gone."""
+    raise OSError(5, "Input/output error", str(path))
+
+
+def page(state: State) -> Any:
+    """What the worker's file says."""
+    return orjson.loads(state.worker(0).read_bytes())
+
+
+def test_a_record_reaches_the_file(tmp_path: Path) -> None:
+    """Closing writes what is there; the reader finds the call, and the worker's file its count."""
+    state = State(tmp_path)
+    journal = Journal(state)
+    journal.start()
+    assert journal.health() == "ok"
+    journal.add(answered())
+    journal.close()
+    found = LedgerReader(state.ledger).one("req_1")
+    assert found is not None
+    assert found["outcome"] == "ok"
+    assert page(state)["alive"] is False
+    assert sum(Counts.read(page(state)).counters[CALLS.name].values()) == 1
+
+
+def test_records_are_written_without_closing(tmp_path: Path) -> None:
+    """The thread writes by itself: a status asked for after the write shows that a round was made."""
+    rounds = threading.Semaphore(0)
+
+    def status() -> Status:
+        rounds.release()
+        return {"in_flight": 1, "policy": "v7"}
+
+    state = State(tmp_path)
+    journal = Journal(state, status=status, interval=0.01)
+    journal.add(answered())
+    journal.start()
+    assert rounds.acquire(timeout=10)
+    assert len(LedgerReader(state.ledger).recent()) == 1
+    journal.close()
+    assert page(state)["status"] == {"in_flight": 1, "policy": "v7"}
+
+
+def test_a_full_buffer_drops_and_counts(tmp_path: Path) -> None:
+    """Records over the bound are lost; the calls' thread neither waits nor fails, and the loss is in the metrics."""
+    state = State(tmp_path)
+    journal = Journal(state, bound=10)
+    for i in range(25):
+        journal.add(answered(f"req_{i}"))
+    journal.tick()
+    journal.close()
+    assert len(LedgerReader(state.ledger).recent()) == 10
+    assert Counts.read(page(state)).counters[DROPPED.name] == {(): 15}
+
+
+def test_records_wait_for_a_locked_file(tmp_path: Path) -> None:
+    """What came while another process held the lock is written after it, up to the bound."""
+    state = State(tmp_path)
+    journal = Journal(state, bound=10, store=Store(state.ledger, connect=impatient))
+    with closing(open_ledger(state.ledger)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for i in range(25):
+            journal.add(answered(f"req_{i}"))
+            journal.tick()
+        assert journal.health() == "failing: locked by another process"
+        other.execute("ROLLBACK")
+    journal.start()
+    journal.close()
+    assert [r["id"] for r in LedgerReader(state.ledger).recent()] == [f"req_{i}" for i in reversed(range(10))]
+    assert journal.dropped() == 15
+
+
+def test_a_broken_disk_costs_one_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The ledger's folder can be gone for good: calls are counted all the same, and the log is not flooded."""
+    state = State(tmp_path)
+    journal = Journal(state, store=Store(state.ledger, connect=broken))
+    journal.start()
+    for i in range(100):
+        journal.add(answered(f"req_{i}"))
+    journal.close()
+    assert sum(Counts.read(page(state)).counters[CALLS.name].values()) == 100
+    assert page(state)["ledger"] == "failing: input/output error"
+    assert [r.getMessage() for r in caplog.records] == [
+        "ledger: failing: input/output error; calls go on",
+        "ledger: 100 records could not be written before the end",
+    ]
+
+
+def test_a_trace_filled_wrongly_costs_no_other(tmp_path: Path) -> None:
+    """A record that cannot be converted is dropped and counted; its neighbours are written."""
+    state = State(tmp_path)
+    journal = Journal(state)
+    wrong: list[Trace] = [answered("wrong", model=None), answered("odd", notes=[(object(), "x")])]
+    for trace in (refused("before"), *wrong, refused("after")):
+        journal.add(trace)
+    journal.tick()
+    assert [r["id"] for r in LedgerReader(state.ledger).recent()] == ["after", "before"]
+    assert journal.dropped() == 2
+    journal.close()
+
+
+def test_a_status_that_raises_does_not_end_the_journal(tmp_path: Path) -> None:
+    """The loop's state may change while it is read; records are written all the same."""
+
+    def status() -> Status:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    state = State(tmp_path)
+    journal = Journal(state, status=status, interval=0.01)
+    journal.start()
+    journal.add(answered())
+    journal.close()
+    assert len(LedgerReader(state.ledger).recent()) == 1
+
+
+def test_an_ended_thread_is_told(tmp_path: Path) -> None:
+    """A journal that no longer writes is not ready."""
+    journal = Journal(State(tmp_path))
+    journal.start()
+    journal.close()
+    assert journal.health() == "failing: the journal has ended"
+
+
+def test_a_metrics_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """The ledger works and the worker's file does not: health says so."""
+    state = State(tmp_path)
+    state.worker(0).mkdir()
+    journal = Journal(state)
+    journal.tick()
+    assert journal.health() == "failing: input/output error"
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 99}', b'{"format":1,"counters":3}']
+)
+def test_a_spoilt_metrics_file_is_begun_anew(tmp_path: Path, before: bytes) -> None:
+    """Half a file, or one of another release, stops no worker: it counts from zero."""
+    state = State(tmp_path)
+    state.worker(0).write_bytes(before)
+    journal = Journal(state)
+    journal.start()
+    journal.add(answered())
+    journal.close()
+    assert sum(Counts.read(page(state)).counters[CALLS.name].values()) == 1
+
+
+def test_counts_survive_a_restart(tmp_path: Path) -> None:
+    """The next worker of the same number goes on counting."""
+    state = State(tmp_path)
+    for _ in range(3):
+        journal = Journal(state)
+        journal.start()
+        journal.add(answered())
+        journal.close()
+    assert sum(Counts.read(page(state)).counters[CALLS.name].values()) == 3
+
+
+def test_nothing_new_is_not_written_again(tmp_path: Path) -> None:
+    """An idle worker's file is left alone between heartbeats."""
+    state = State(tmp_path)
+    journal = Journal(state)
+    journal.publish()
+    first = state.worker(0).stat().st_ino
+    journal.publish()
+    assert state.worker(0).stat().st_ino == first
+    journal.add(answered())
+    journal.tick()
+    journal.publish()
+    assert state.worker(0).stat().st_ino != first
+    journal.close()
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from gateway.ledger import Journal, LedgerReader
+from gateway.state import State
+from tests.gateway.ledger.traces import answered
+
+state = State(Path(sys.argv[1]))
+journal = Journal(state)
+journal.tick()
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
+for i in range(5000):
+    journal.add(answered(f"req_{i}"))
+journal.tick()
+print(journal.health())
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+journal.start()
+journal.close(30)
+print(len(LedgerReader(state.ledger).recent(10_000)), journal.dropped())
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="this system knows no limit on a file's size")
+def test_files_that_cannot_grow_cost_nothing(tmp_path: Path) -> None:
+    """The kernel refuses to let the file grow, as on a full disk: health says so, and later every record is there."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    health, written = done.stdout.splitlines()
+    assert health in {"failing: disk full", "failing: input/output error"}
+    assert written == "5000 0"
+    assert len(done.stderr.splitlines()) == 2, "one log line when it began, one when it ended"
+
+
+def test_workers_need_neither_fastapi_nor_prometheus() -> None:
+    """The data plane's process does not load what only the admin process uses."""
+    code = "import sys, gateway.ledger, gateway.metrics, gateway.state; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert not {"fastapi", "starlette", "prometheus_client", "pydantic"} & set(done.stdout.split())

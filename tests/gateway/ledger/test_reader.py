@@ -1,0 +1,146 @@
+"""Tests of gateway.ledger.reader: what an operator can ask, and what is said when the file cannot be read."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger.reader import SAMPLE, TOP, Filters, LedgerReader, LedgerUnavailable
+from gateway.ledger.rows import row
+from gateway.ledger.schema import open_ledger
+from gateway.ledger.store import Store
+from gateway.trace import Trace
+from tests.gateway.ledger.traces import answered, refused
+
+
+def ledger(folder: Path, *traces: Trace) -> LedgerReader:
+    """A reader of a ledger that holds these calls, with the writer still at it: the WAL is not yet in the file."""
+    store = Store(folder / "ledger.sqlite")
+    assert store.write([row(trace) for trace in traces])
+    return LedgerReader(folder / "ledger.sqlite")
+
+
+def test_pages_follow_each_other(tmp_path: Path) -> None:
+    """The newest come first; the last `seq` seen asks for the next page, also while calls are added."""
+    reader = ledger(tmp_path, *(answered(f"req_{i}") for i in range(5)))
+    first = reader.recent(limit=2)
+    ledger(tmp_path, answered("later"))
+    second = reader.recent(limit=2, before=first[-1]["seq"])
+    assert [r["id"] for r in (*first, *second)] == ["req_4", "req_3", "req_2", "req_1"]
+    assert "story" not in first[0]
+    assert first[0]["streamed"] is False
+
+
+def test_filters_all_hold(tmp_path: Path) -> None:
+    """A call is shown when it equals every value given."""
+    reader = ledger(tmp_path, answered("a"), answered("b", tenant="other"), refused("c"))
+    assert [r["id"] for r in reader.recent(filters=Filters(tenant="acme"))] == ["c", "a"]
+    assert [r["id"] for r in reader.recent(filters=Filters(tenant="acme", upstream="local"))] == ["a"]
+    assert [r["id"] for r in reader.recent(filters=Filters(model="small", outcome="ok"))] == ["b", "a"]
+    assert reader.recent(filters=Filters(tenant="' OR 1=1 --")) == []
+
+
+def test_one_call_with_its_story(tmp_path: Path) -> None:
+    """The story comes parsed, its times in whole microseconds; an id that is not there gives None."""
+    reader = ledger(tmp_path, answered("a"))
+    found = reader.one("a")
+    assert found is not None
+    assert found["story"]["attempts"][0]["ended_ms"] == 290.0
+    assert found["total_ms"] == 300.0
+    assert reader.one("b") is None
+
+
+def test_stats_count_and_sum(tmp_path: Path) -> None:
+    """Counts by outcome, model, upstream and tenant, and the tokens, over the calls since then."""
+    reader = ledger(tmp_path, answered("old", at=5.0), answered("a"), answered("b"), refused("c"))
+    found = reader.stats(since=10.0)
+    assert found["calls"] == 3
+    assert found["prompt_tokens"] == 200
+    assert found["by"]["outcome"] == {"ok": 2, "model_not_found": 1}
+    assert found["by"]["upstream"] == {"local": 2, "": 1}
+    assert found["by"]["tenant"] == {"acme": 3}
+
+
+def test_percentiles_are_by_nearest_rank(tmp_path: Path) -> None:
+    """Of calls that took 1 to 100 ms, the 95th took 95."""
+    reader = ledger(tmp_path, *(answered(str(i), ended=50.0 + i / 1000) for i in range(1, 101)))
+    latency = reader.stats(0)["latency_ms"]
+    assert latency["total"] == {"p50": 50.0, "p95": 95.0, "p99": 99.0}
+    assert latency["overhead"]["p50"] == 15.0
+    assert latency["sampled"] == 100
+
+
+def test_percentiles_of_many_calls_come_from_a_fair_sample(tmp_path: Path) -> None:
+    """With more calls than the sample holds, a slow call every second one still makes the upper half."""
+    reader = ledger(tmp_path, answered("a"))
+    number = 5 * SAMPLE // 2
+    with closing(open_ledger(tmp_path / "ledger.sqlite")) as db:
+        names = [c[1] for c in db.execute("PRAGMA table_info(calls)") if c[1] not in {"seq", "total_ms"}]
+        copied = ", ".join(names)
+        db.execute(
+            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {number}) "  # noqa: S608 - a test
+            f"INSERT INTO calls ({copied}, total_ms) SELECT {copied}, CASE i % 2 WHEN 0 THEN 10 ELSE 900 END FROM calls, n"
+        )
+    latency = reader.stats(0)["latency_ms"]
+    assert 0.9 * SAMPLE < latency["sampled"] < 1.1 * SAMPLE
+    assert latency["total"]["p95"] == 900.0
+    fast = LedgerReader(tmp_path / "ledger.sqlite").stats(0)["latency_ms"]["total"]["p50"]
+    assert fast in {10.0, 900.0}
+
+
+def test_invented_names_are_summed(tmp_path: Path) -> None:
+    """A client that invents models makes the answer no longer than the bound; the sum stays right."""
+    models = ledger(tmp_path, *(refused(str(i), f"m{i}") for i in range(TOP + 50))).stats(0)["by"]["model"]
+    assert len(models) == TOP + 1
+    assert models["other"] == 50
+
+
+def test_no_calls_at_all(tmp_path: Path) -> None:
+    """An empty ledger has sums of zero and no percentiles."""
+    found = ledger(tmp_path).stats(0)
+    assert (found["calls"], found["prompt_tokens"], found["latency_ms"]["total"]) == (0, 0, None)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """Before the first call there is no ledger; reading does not create one."""
+    with pytest.raises(LedgerUnavailable, match="no worker has written"):
+        LedgerReader(tmp_path / "ledger.sqlite").recent()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corrupt_file_is_told(tmp_path: Path) -> None:
+    """Garbage is called corrupt and nothing of it is shown."""
+    (tmp_path / "ledger.sqlite").write_bytes(b"secret garbage" * 900)
+    with pytest.raises(LedgerUnavailable, match="corrupt") as told:
+        LedgerReader(tmp_path / "ledger.sqlite").stats(0)
+    assert "secret" not in told.value.message
+
+
+def test_a_locked_file_is_told(tmp_path: Path) -> None:
+    """Another program that keeps the whole file to itself costs a plain message."""
+    reader = ledger(tmp_path, answered())
+    with closing(sqlite3.connect(tmp_path / "elsewhere.sqlite", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("CREATE TABLE calls (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerUnavailable, match="cannot be read now"):
+            LedgerReader(tmp_path / "elsewhere.sqlite").recent()
+    assert len(reader.recent()) == 1
+
+
+def test_a_question_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """A reader has a deadline; here it has passed before the first step of any length."""
+    reader = ledger(tmp_path, *(answered(str(i)) for i in range(20_000)))
+    with pytest.raises(LedgerUnavailable, match="too long"):
+        LedgerReader(reader.path, seconds=0).stats(0)
+
+
+def test_reading_cannot_write(tmp_path: Path) -> None:
+    """The reader's connection is read-only to the last."""
+    reader = ledger(tmp_path, answered())
+    with pytest.raises(LedgerUnavailable), reader.connection() as db:
+        db.execute("DELETE FROM calls")
+    assert len(reader.recent()) == 1

@@ -1,0 +1,67 @@
+"""Tests of gateway.ledger.rows: a trace as a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.ledger.rows import COLUMNS, cleaned, row
+from gateway.trace import Attempt, Trace
+from tests.gateway.ledger.traces import answered, refused
+
+
+def record(trace: Trace) -> dict[str, Any]:
+    """The row by column."""
+    return dict(zip(COLUMNS, row(trace), strict=True))
+
+
+def test_an_answered_call_is_told_by_part() -> None:
+    """Total, first byte, upstream and overhead are milliseconds; the overhead is first byte less upstream."""
+    found = record(answered())
+    assert found["total_ms"] == pytest.approx(300)
+    assert found["first_byte_ms"] == pytest.approx(105)
+    assert found["upstream_ms"] == pytest.approx(90)
+    assert found["overhead_ms"] == pytest.approx(15)
+    assert (found["model"], found["answered_model"], found["upstream"]) == ("small", "small-q8", "local")
+    assert (found["prompt_tokens"], found["cached_tokens"], found["estimated"]) == (100, 64, False)
+
+
+def test_unknown_is_not_zero() -> None:
+    """Where nobody counted tokens, or no byte went out, the column is NULL."""
+    found = record(answered(usage=None, first_byte=None))
+    assert found["prompt_tokens"] is found["first_byte_ms"] is found["overhead_ms"] is None
+
+
+def test_a_call_that_no_upstream_saw_names_none() -> None:
+    """A refused call has no upstream, no answered model and waited for nobody."""
+    found = record(refused())
+    assert (found["upstream"], found["answered_model"], found["attempts"]) == ("", "", 0)
+    assert found["upstream_ms"] == 0
+
+
+def test_the_last_upstream_asked_is_named_even_if_it_failed() -> None:
+    """An operator who asks for an upstream's calls sees those it failed; no model answered them."""
+    found = record(answered(attempts=[Attempt("far", "m", 50.0, ended=50.2, fault="timeout")]))
+    assert (found["upstream"], found["answered_model"]) == ("far", "")
+
+
+def test_the_story_tells_each_attempt() -> None:
+    """Attempts are told in ms since the call began, with usage; notes as written."""
+    story = orjson.loads(record(answered())["story"])
+    attempt = story["attempts"][0]
+    assert attempt["started_ms"] == pytest.approx(10)
+    assert attempt["first_byte_ms"] == pytest.approx(100)
+    assert attempt["usage"]["cached"] == 64
+    assert story["notes"] == [["failover", "local answered"]]
+
+
+def test_what_a_client_invents_is_cut() -> None:
+    """A model name of a megabyte takes 200 characters of the ledger."""
+    assert len(record(refused(model="x" * 1_000_000))["model"]) == 200
+
+
+def test_cleaned_holds_what_sqlite_can() -> None:
+    """Lone surrogates and numbers over 64 bits are replaced; the rest stays as it is."""
+    assert cleaned(("a\ud800", 2**70, -(2**70), 1.5, None, "ä")) == ("a?", 2**63 - 1, 1 - 2**63, 1.5, None, "ä")

@@ -1,0 +1,1 @@
+"""How the two bundled chat models are made: tasks, tokenizer, model, training, export, evaluation."""
