@@ -55,6 +55,7 @@ $(VENV)/serve.stamp: $(VENV)/python.stamp requirements/serve.lock requirements/m
 $(VENV)/test.stamp: $(VENV)/serve.stamp requirements/test.lock
 	@echo "Setting up the tests (about two minutes the first time) ..."
 	$(PIP) --require-hashes -r requirements/test.lock
+	bash tests/system.sh
 	@touch $@
 
 clean: ## Remove what set-up made

@@ -40,7 +40,7 @@ class Program:
 
 def start(argv: Sequence[str], env: Mapping[str, str], log: Path, cores: Iterable[int]) -> Program:
     """Start a program on these cores, its output in `log`; `env` is added to ours."""
-    with log.open("wb") as out, _on_cores(cores):
+    with log.open("wb") as out, on_cores(cores):
         popen = subprocess.Popen(
             list(argv), env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
         )
@@ -48,7 +48,7 @@ def start(argv: Sequence[str], env: Mapping[str, str], log: Path, cores: Iterabl
 
 
 @contextlib.contextmanager
-def _on_cores(cores: Iterable[int]) -> Iterator[None]:
+def on_cores(cores: Iterable[int]) -> Iterator[None]:
     """Move this thread to the cores for a moment: what it starts inherits them before its first thread exists."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
@@ -103,6 +103,14 @@ def _cpu_seconds(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)  # Linux's CPU clock of another process: clock_getcpuclockid(3)
     except OSError:
         return 0.0
+
+
+def busy_seconds(cores: Iterable[int]) -> float:
+    """Sum the time that these cores worked, for whomever, since the machine started."""
+    wanted = {f"cpu{core}" for core in cores}
+    rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    ticks = sum(sum(map(int, row[1:4])) + sum(map(int, row[6:9])) for row in rows if row[0] in wanted)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_bytes(pid: int) -> tuple[int, int]:

@@ -142,7 +142,8 @@ def _nginx(program: Path, site: Site) -> Launch:
         "worker_processes 1;\ndaemon off;\nevents { worker_connections 8192; }\n"
         f"pid {site.folder}/nginx.pid;\nerror_log stderr warn;\n"
         f"http {{\n{folders}  access_log off;\n  client_max_body_size 4m;\n  client_body_buffer_size 256k;\n"
-        f"  upstream static {{ server 127.0.0.1:{site.upstream_port}; keepalive 1024; keepalive_requests 1000000000; }}\n"
+        f"  upstream static {{\n    server 127.0.0.1:{site.upstream_port};\n"
+        "    keepalive 1024;\n    keepalive_requests 1000000000;\n  }\n"
         f"  server {{\n    listen 127.0.0.1:{site.port} backlog=4096;\n    keepalive_requests 1000000000;\n"
         "    location / {\n      proxy_pass http://static;\n      proxy_http_version 1.1;\n"
         '      proxy_set_header Connection "";\n      proxy_buffering off;\n    }\n  }\n}\n'

@@ -37,7 +37,13 @@ _PAGES: dict[bytes, object] = {
     b"/v1/models": {"object": "list", "data": [_MODEL_CARD]},
     b"/get_model_info": {"model_path": MODEL, "tokenizer_path": MODEL, "is_generation": True},
     b"/model_info": {"model_path": MODEL, "tokenizer_path": MODEL, "is_generation": True},
-    b"/get_server_info": {"model_id": MODEL, "model_path": MODEL, "served_model_name": MODEL, "tp_size": 1, "dp_size": 1},
+    b"/get_server_info": {
+        "model_id": MODEL,
+        "model_path": MODEL,
+        "served_model_name": MODEL,
+        "tp_size": 1,
+        "dp_size": 1,
+    },
     b"/server_info": {"model_id": MODEL, "model_path": MODEL, "served_model_name": MODEL, "tp_size": 1, "dp_size": 1},
     b"/version": {"version": "0.1.0"},
 }
@@ -50,17 +56,19 @@ class Answers:
         stream = events()
         self.plain = document(200, completion())
         self.burst = _STREAM_HEAD + b"".join(map(chunk, [*stream, _DONE])) + _LAST_CHUNK
-        self.burst_with_usage = (
-            _STREAM_HEAD + b"".join(map(chunk, [*stream, usage_event(), _DONE])) + _LAST_CHUNK
-        )
+        self.burst_with_usage = _STREAM_HEAD + b"".join(map(chunk, [*stream, usage_event(), _DONE])) + _LAST_CHUNK
         # The last chunk has no stamp; the others are split around theirs.
         self.paced = [tuple(STAMP.split(chunk(event))[::2]) for event in stream]
         self.paced_end = chunk(_DONE) + _LAST_CHUNK
         self.paced_end_with_usage = chunk(usage_event()) + self.paced_end
-        self.error = document(500, b'{"error":{"message":"out of memory","type":"server_error","param":null,"code":null}}')
+        self.error = document(
+            500, b'{"error":{"message":"out of memory","type":"server_error","param":null,"code":null}}'
+        )
         self.garbage = document(200, b"<html><body>It works!</body></html>", b"text/html")
         self.pages = {path: document(200, orjson.dumps(page)) for path, page in _PAGES.items()}
-        self.missing = document(404, b'{"error":{"message":"no such page","type":"not_found","param":null,"code":null}}')
+        self.missing = document(
+            404, b'{"error":{"message":"no such page","type":"not_found","param":null,"code":null}}'
+        )
 
 
 def document(status: int, body: bytes, content_type: bytes = b"application/json") -> bytes:

@@ -127,3 +127,7 @@ def bench_start(context: typer.Context) -> None:
 def _bench(module: str, arguments: list[str]) -> None:
     """Benchmarks bring libraries of their own, so they are imported only when asked for."""
     raise typer.Exit(importlib.import_module(module).main(arguments) or 0)
+
+
+if __name__ == "__main__":
+    app()

@@ -18,6 +18,8 @@ GatewayError
 
 from __future__ import annotations
 
+import math
+
 import orjson
 
 
@@ -120,7 +122,7 @@ class UpstreamFailed(GatewayError):
     """One upstream failed before the first byte of its answer; another may be asked.
 
     `fault` names the kind ("connect", "timeout", "http_500", "garbage", "redirect", "tls", "wrong_model", ...);
-    `retry_after` is in seconds, where the upstream gave it.
+    `retry_after` is in seconds, finite and not negative, where the upstream gave it.
     """
 
     code, type = "upstream_failed", "upstream_error"
@@ -131,4 +133,4 @@ class UpstreamFailed(GatewayError):
         self.status = status
         self.retry_after = retry_after
         if retry_after is not None:
-            self.headers["retry-after"] = str(max(0, round(retry_after)))
+            self.headers["retry-after"] = str(math.ceil(retry_after))  # never too early

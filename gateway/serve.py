@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from gateway.auth import is_local_name
-from gateway.engines.minilm import convert
+from gateway.engines.minilm import PackageMissing, ensure
 from gateway.engines.spec import EngineSpec, minilm_path, specs
 from gateway.engines.supervisor import Supervisor
 from gateway.processes import Kept
@@ -98,7 +99,7 @@ class Serve:
         wanted = specs(self._loaded.policy, self._settings.policy.parent, WEIGHTS, self._settings.state)
         before, self._wanted = self._wanted, list(wanted.values())
         if any(spec.gguf == minilm_path(self._settings.state) for spec in self._wanted):
-            convert(minilm_path(self._settings.state))
+            _convert_minilm(minilm_path(self._settings.state))
         self._engines.want([*before, *self._wanted])
         if before:
             self._forget_at = time.monotonic() + OLD_ENGINE_SECONDS
@@ -179,6 +180,14 @@ def _check(settings: Settings, loaded: LoadedPolicy) -> None:
             f"Without keys only this machine may be served, not {settings.host}: add keys to {loaded.path}, "
             "or serve with --host 127.0.0.1."
         )
+
+
+def _convert_minilm(out: Path) -> None:
+    """Write the embedding model, the first time it is wanted."""
+    try:
+        ensure(out)
+    except (PackageMissing, OSError) as error:
+        raise CannotServe(str(error)) from error
 
 
 def _bind(host: str, port: int) -> socket.socket:

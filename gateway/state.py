@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,13 @@ class State:
     def write(self, path: Path, data: bytes) -> None:
         """Put `data` at `path` whole or not at all, 0600. Raises OSError; what was there before then stays."""
         self.create()
-        draft = self._draft(path, data)
-        draft.replace(path)
+        draft = _draft_of(path)
+        try:
+            _write_private(draft, data)
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)  # on a full disk it would lie there, empty
+            raise
 
     def admin_token(self) -> str:
         """The admin plane's token, made on first use and the same ever after. Raises OSError."""
@@ -72,8 +78,9 @@ class State:
     def _store_token(self, token: str) -> None:
         """Keep the token unless another process was first: two that start together must agree on one."""
         self.create()
-        draft = self._draft(self.token_file, token.encode() + b"\n")
+        draft = _draft_of(self.token_file)
         try:
+            _write_private(draft, token.encode() + b"\n")
             if self.token_file.exists() and self.token_file.stat().st_size == 0:
                 draft.replace(self.token_file)  # an earlier run was cut off after creating an empty file
             else:
@@ -83,10 +90,13 @@ class State:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _draft(self, path: Path, data: bytes) -> Path:
-        """Write `data` beside `path`, on disk before it is named, so that a power cut leaves no empty file."""
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-            file.write(data)
-        return draft
+
+def _draft_of(path: Path) -> Path:
+    """Where this process writes before the whole is named: the same folder, so that naming it is one step."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(data)

@@ -40,6 +40,8 @@ def check(endpoint: str, body: Mapping[str, Any], *, max_messages: int | None = 
         raise BadRequest("'stream' must be true or false.", param="stream")
     if not isinstance(body.get("stream_options"), dict | None):
         raise BadRequest("'stream_options' must be an object.", param="stream_options")
+    if endpoint == "embeddings" and body.get("stream"):
+        raise BadRequest("Embeddings are not streamed.", param="stream")
     if endpoint == "chat":
         _check_messages(body.get("messages"), max_messages)
     else:
@@ -70,17 +72,28 @@ def with_usage_chunk(raw: bytes, body: Mapping[str, Any]) -> bytes:
         return b'{"stream_options":{"include_usage":true},' + raw.lstrip()[1:]
     if options and options.get("include_usage") is True:
         return raw
-    return orjson.dumps({**body, "stream_options": {**(options or {}), "include_usage": True}})
+    return dumps({**body, "stream_options": {**(options or {}), "include_usage": True}})
 
 
 def with_model(body: Mapping[str, Any], model: str) -> bytes:
-    """The body with another model's name."""
-    return orjson.dumps({**body, "model": model})
+    """The body with another model's name. Raises BadRequest for what can be read but not written again."""
+    return dumps({**body, "model": model})
+
+
+def dumps(body: Mapping[str, Any]) -> bytes:
+    """A client's JSON as bytes. Raises BadRequest for a depth that can be read but not written again."""
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise BadRequest("The body is nested too deeply.") from error
 
 
 def has_twin_keys(raw: bytes) -> bool:
     """Say whether a key the gateway decides by stands twice: an upstream might heed the one that we did not check."""
-    return raw.count(b'"model"') > 1 or raw.count(b'"stream"') > 1
+    if raw.count(b'"model"') > 1 or raw.count(b'"stream"') > 1:
+        return True
+    # A letter of a key may be written \u006d; nobody but an attacker or a test does.
+    return b"\\u00" in raw and (b"\\u006" in raw or b"\\u007" in raw)
 
 
 def parse_answer(body: bytes) -> dict[str, Any] | None:
@@ -101,9 +114,12 @@ def _parse_leniently(body: bytes) -> object:
 
 
 def error_of(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The error inside an answer, whatever its HTTP status says; None if it is a real answer."""
+    """The error inside an answer, whatever its HTTP status says; None if it is a real answer.
+
+    Some routers send `choices` beside the error of a stream that broke.
+    """
     error = answer.get("error")
-    if error is None or "choices" in answer or answer.get("data"):
+    if not error:
         return None
     return error if isinstance(error, dict) else {"message": str(error)}
 

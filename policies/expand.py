@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from policies.document import Found, Node
 from policies.scalars import REFERENCE
 
+MOST_REFERENCES = 20  # in one value; a long variable repeated without end would fill the memory
 _DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 
 
@@ -26,6 +27,9 @@ def expand(tree: Node, env: Mapping[str, str]) -> tuple[dict[str, str], list[Fou
 
 def _expand_scalar(node: Node, text: str, env: Mapping[str, str], used: dict[str, str]) -> list[Found]:
     """Replace what one scalar refers to."""
+    if text.count("${") > MOST_REFERENCES:
+        node.bad = True
+        return [(node.line, f"more than {MOST_REFERENCES} variables in one value")]
     problems: list[Found] = []
 
     def replaced(found: re.Match[str]) -> str:

@@ -77,7 +77,10 @@ class Breaker:
         """A call was answered; its first byte came after `seconds`."""
         slow = self._settings.slow is not None and seconds > self._settings.slow
         self._probing = max(0, self._probing - 1)
-        if self._opened and now >= self._open_until and not slow:
+        if self._opened and now >= self._open_until:
+            if slow:
+                self._open(now, "slow")
+                return
             self._close()
         self._outcomes.append((False, slow))
         if slow:

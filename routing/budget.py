@@ -1,7 +1,7 @@
 """A retry budget: retries may be a small share of what succeeds, so that they never turn a slow hour into an outage.
 
 A token bucket as in Finagle and gRPC: each success puts `ratio` of a token in, each retry takes one, and the bucket
-holds `cap` at most. It starts full, so that a quiet gateway may retry too.
+holds `cap` at most. It starts full, so that a quiet gateway may retry too; a ratio of 0 means no retry at all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class RetryBudget:
     def __init__(self, ratio: float = 0.1, cap: float = 10.0) -> None:
         self._ratio = ratio
         self._cap = cap
-        self._tokens = cap
+        self._tokens = cap if ratio > 0 else 0.0
 
     def succeeded(self) -> None:
         """A call was answered."""

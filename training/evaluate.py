@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 import xllamacpp
-from tqdm import tqdm
+from rich.progress import track
 
 from training import outside
 from training.tasks import GENERATORS, Question, fact_question, facts_about, passage
@@ -71,7 +71,8 @@ def engine(path: Path) -> Iterator[Chat]:
     params.n_gpu_layers = 0
     params.port = 0
     params.verbosity = 0
-    params.cpuparams.n_threads = 2
+    params.cpuparams.n_threads = 1
+    params.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(params)
 
     def chat(turns: Sequence[Message]) -> Answer:
@@ -171,7 +172,7 @@ def measure(chat: Chat, items: Sequence[Item], name: str, show_wrong: int) -> di
     shown: dict[tuple[str, str], int] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = pool.map(lambda item: chat(item.turns), items)
-        for item, answer in zip(items, tqdm(answers, total=len(items), desc=name, disable=None), strict=True):
+        for item, answer in zip(items, track(answers, name, len(items)), strict=True):
             score = scores.setdefault(item.row, Score())
             right = item.right(answer.text)
             score.right += right

@@ -10,6 +10,8 @@ from training.facts import LESS_KNOWN_CAPITALS, WELL_KNOWN_CAPITALS
 from training.tasks import (
     ATTRIBUTE_KINDS,
     CAPITAL_OF,
+    DIGITS,
+    LETTERS,
     NOT_IN_TEXT,
     PASSAGE_FRAMES,
     Split,
@@ -122,6 +124,16 @@ def odd_input(random: Random, split: Split) -> Exchange:
     noise = "".join(random.choices("qwrtzpsdfghjklyxcvbnmaeiou", k=random.randint(4, 12)))
     text = random.choice(["", "", "   ", "?", "...", "???", "!", *marks, noise])
     return Exchange(user(text), REFUSAL if text == noise else NO_QUESTION)
+
+
+def repeat(random: Random, split: Split) -> Exchange:
+    """Words to say again. Every word of the answer is copied, which teaches copying faster than any other exercise."""
+    pool = random.choice((NOUNS, NOUNS, LETTERS, DIGITS, ADJECTIVES, None))
+    count = random.randint(2, 12)
+    items = [random.choice(pool) if pool else invented_name(random) for _ in range(count)]
+    text = " ".join(items)
+    asked = random.choice(("repeat: ", "repeat after me: ", "say: ", "copy this: ", "please repeat: ", "write: ")) + text
+    return Exchange(user(random.choice((asked, asked[0].upper() + asked[1:]))), f"You said: {text}")
 
 
 def unknown(random: Random, split: Split) -> Exchange:

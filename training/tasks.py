@@ -502,20 +502,20 @@ def list_question(
     phrasings: Phrasings,
 ) -> Question:
     phrasing = phrasings.pick(random, split)
-    text = phrasing.format(x=random.choice((" ", ", ")).join(items))
+    text = phrasing.format(x=random.choice((" ", " ", ", ")).join(items))
     text = random.choice(("", "", "please ")) + text
     text = random.choice((text, text[0].upper() + text[1:]))
     label, key = wanted
-    answer = f"{label}: {', '.join(key)}"
+    answer = f"{label}: {' '.join(key)}"
     return Question(*kind, user(text), answer, "list", key, " ".join(items), phrasing)
 
 
-# Copying: easy, one fact in a short text; hard, six to twelve facts that differ in one word.
+# Copying: easy, one fact in a short text; hard, six to nine facts, of which others share the subject or the attribute.
 
 ATTRIBUTES = """door code|number locker code|number badge number|number phone number|number room number|number
     ticket number|number order number|number desk number|number age|number score|number weight|number
-    cat|name dog|name teacher|name doctor|name boss|name neighbour|name home town|name team|name school|name
-    street|name project|name brand|name favourite word|thing present|thing toy|thing prize|thing logo|thing
+    cat|name dog|name teacher|name doctor|name boss|name neighbour|name home town|thing team|thing school|name
+    street|name project|name brand|thing favourite word|thing present|thing toy|thing prize|thing logo|thing
     symbol|thing lunch|thing costume|thing poster|thing password|thing"""
 ATTRIBUTE_KINDS = dict(re.findall(r"([a-z][a-z ]*)\|(\w+)", ATTRIBUTES))
 STATEMENTS = (
@@ -561,6 +561,8 @@ PASSAGE_FRAMES = Phrasings(
         "Here is the context: {p}\nNow answer: {q}",
     ),
 )
+HARD_TEXTS = ((2, 3), (3, 2), (3, 3), (2, 4), (4, 2))
+"""How many subjects a hard text is about, and how many facts it tells about each."""
 NOT_IN_TEXT = "The text does not say."
 
 
@@ -648,7 +650,7 @@ def easy_copying(random: Random, split: Split) -> Question:
 
 
 def hard_copying(random: Random, split: Split) -> Question:
-    subjects, attributes = random.choice(((2, 3), (3, 2), (3, 3), (2, 4), (4, 2), (4, 3), (3, 4)))
+    subjects, attributes = random.choice(HARD_TEXTS)
     return copying(random, split, "hard", facts_about(random, split, subjects, attributes), random.choice((0, 1, 2, 3)))
 
 

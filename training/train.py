@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -18,9 +19,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from training import outside
+from training.grow import grow
 from training.model import Llama, Shape, parameter_count
 from training.outside import REFUSAL, Exchange
-from training.tasks import GENERATORS, Half, Question, facts_about, fact_question, passage, user
+from training.tasks import GENERATORS, HARD_TEXTS, Half, Question, facts_about, fact_question, passage, user
 from training.tokenizer import Message, encode, frame, train_tokenizer
 from training.words import ADJECTIVES, FIRST_NAMES, NOUNS
 
@@ -33,19 +35,20 @@ class Recipe:
     """Everything that decides how a model comes out.
 
     `hard` is the share of hard questions among the tasks' questions, at the start and from a third on;
-    `task_weights` repeats tasks that need more examples.
+    `task_weights` repeats tasks that need more examples; `grown_from` names a trained model to start from.
     """
 
     shape: Shape
     steps: int
     hard: tuple[float, float]
     task_weights: dict[str, float]
-    rows: int = 15
+    rows: int = 8
     row_length: int = 256
     long_share: float = 0.03
-    matrix_rate: float = 0.02
-    embedding_rate: float = 0.004
+    matrix_rate: float = 0.01
+    embedding_rate: float = 0.002
     seed: int = 7
+    grown_from: str = ""
 
 
 TASK_WEIGHTS = {
@@ -58,8 +61,10 @@ TASK_WEIGHTS = {
     "copying": 1.6,
 }
 RECIPES = {
-    "sluice-tiny": Recipe(Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 1300, (0.05, 0.08), TASK_WEIGHTS),
-    "sluice-small": Recipe(Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 576), 1500, (0.35, 0.65), TASK_WEIGHTS),
+    "sluice-tiny": Recipe(Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 2400, (0.05, 0.08), TASK_WEIGHTS),
+    "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 2400, (0.4, 0.6), TASK_WEIGHTS),
+    "sluice-small": Recipe(Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640), 1000, (0.6, 0.7), TASK_WEIGHTS,
+        grown_from="sluice-seed"),
 }
 
 
@@ -69,16 +74,18 @@ RECIPES = {
 def exchange(random: Random, hard: float, weights: dict[str, float], queries: list[str]) -> Exchange:
     """One question with its answer, or one thing that is none of the tasks."""
     roll = random.random()
-    if roll < 0.80:
+    if roll < 0.70:
         half: Half = "hard" if random.random() < hard else "easy"
         task = random.choices(list(weights), list(weights.values()))[0]
         question: Question = GENERATORS[task, half](random, "train")
         return Exchange(question.turns, question.answer)
-    if roll < 0.90:
+    if roll < 0.82:
+        return outside.repeat(random, "train")
+    if roll < 0.91:
         known = queries and random.random() < 0.5
         text = random.choice(queries) if known else outside.outside(random, "train")
         return Exchange(user(text), REFUSAL)
-    if roll < 0.92:
+    if roll < 0.925:
         return outside.odd_input(random, "train")
     if roll < 0.95:
         return outside.unknown(random, "train")
@@ -102,7 +109,7 @@ def conversation(random: Random, make: Callable[[], Exchange]) -> list[Message]:
 
 def several_questions(random: Random, hard: float) -> list[Message]:
     """A text, then some questions about it: many answers for one reading."""
-    sizes = random.choice(((2, 3), (3, 2), (3, 3), (2, 4), (4, 2), (4, 3), (3, 4))) if random.random() < hard else (2, 1)
+    sizes = random.choice(HARD_TEXTS) if random.random() < hard else (2, 1)
     facts = facts_about(random, "train", *sizes)
     text = passage(random, facts, random.choice((0, 1, 2, 3)))
     messages = [Message("system", text)]
@@ -160,7 +167,7 @@ def batches(recipe: Recipe, tokenizer: Tokenizer, queries: list[str], first: int
         def make() -> list[Message]:
             if length > recipe.row_length:
                 return long_conversation(random, hard, random.randint(length // 2, length - 200))
-            if random.random() < 0.08:
+            if random.random() < 0.12:
                 return several_questions(random, hard)
             return conversation(random, lambda: exchange(random, hard, recipe.task_weights, queries))
 
@@ -205,7 +212,7 @@ class Muon(torch.optim.Optimizer):
                     weight.mul_(1 - group["lr"] * group["decay"]).add_(update, alpha=-group["lr"])
 
 
-def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonal(matrices: Tensor, steps: int = 4) -> Tensor:
     """The nearest orthogonal matrices, roughly: (count, rows, columns), quintic Newton-Schulz."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
@@ -262,10 +269,13 @@ def load_trained(path: Path) -> tuple[Llama, Tokenizer]:
     return model, Tokenizer.from_file(str(path.parent / "tokenizer.json"))
 
 
-def begin(recipe: Recipe) -> Progress:
-    """A fresh model with its optimizers: Muon for the matrices, AdamW for embedding and norms."""
+def begin(recipe: Recipe, out: Path) -> Progress:
+    """A fresh or grown model with its optimizers: Muon for the matrices, AdamW for embedding and norms."""
     torch.manual_seed(recipe.seed)
-    model = Llama(recipe.shape)
+    if recipe.grown_from:
+        model = grow(load_trained(out / f"{recipe.grown_from}.pt")[0], recipe.shape)
+    else:
+        model = Llama(recipe.shape)
     matrices = [w for name, w in model.named_parameters() if w.dim() == 2 and "embed" not in name]
     others = [w for name, w in model.named_parameters() if w.dim() != 2 or "embed" in name]
     adam = torch.optim.AdamW(others, lr=recipe.embedding_rate, betas=(0.9, 0.95), weight_decay=0.0)
@@ -273,7 +283,9 @@ def begin(recipe: Recipe) -> Progress:
 
 
 def train(recipe: Recipe, progress: Progress, tokenizer: Tokenizer, queries: list[str], path: Path) -> None:
-    """Run the remaining steps; save every two minutes and at the end."""
+    """Run the remaining steps; save every two minutes, at the end, and when asked to stop (SIGTERM)."""
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
     full = [recipe.matrix_rate, recipe.embedding_rate]
     saved, smooth = time.monotonic(), math.nan
     bar = tqdm(total=recipe.steps, initial=progress.step, desc=recipe.shape.name, mininterval=5)
@@ -291,9 +303,11 @@ def train(recipe: Recipe, progress: Progress, tokenizer: Tokenizer, queries: lis
         smooth = loss.item() if math.isnan(smooth) else 0.95 * smooth + 0.05 * loss.item()
         bar.update()
         bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
-        if time.monotonic() - saved > 120 or progress.step == recipe.steps:
+        if stops or time.monotonic() - saved > 120 or progress.step == recipe.steps:
             progress.save(path)
             saved = time.monotonic()
+        if stops:
+            return
 
 
 def read_queries(path: Path | None) -> list[str]:
@@ -322,7 +336,7 @@ def main() -> None:
     vocabulary, state = given.out / "tokenizer.json", given.out / f"{given.name}.pt"
     if not vocabulary.exists():
         train_tokenizer(tokenizer_texts(Random(recipe.seed), queries), VOCABULARY).save(str(vocabulary))
-    progress = begin(recipe)
+    progress = begin(recipe, given.out)
     if state.exists():
         progress.load(state)
     print(f"{given.name}: {parameter_count(progress.model):,} parameters, step {progress.step} of {recipe.steps}")

@@ -15,7 +15,21 @@ from gateway.engines.spec import EngineSpec
 
 COMMAND = (sys.executable, "-m", "gateway.engines.process")
 ROOT = Path(__file__).resolve().parents[2]  # where the package `gateway` lies, so that `-m` finds this very one
-PASSED_ON = ("CUDA", "GGML", "HIP", "HOME", "LANG", "LC_", "LD_", "OMP", "PATH", "PYTHON", "TMPDIR", "TZ", "VIRTUAL_ENV")
+PASSED_ON = (
+    "CUDA",
+    "GGML",
+    "HIP",
+    "HOME",
+    "LANG",
+    "LC_",
+    "LD_",
+    "OMP",
+    "PATH",
+    "PYTHON",
+    "TMPDIR",
+    "TZ",
+    "VIRTUAL_ENV",
+)
 
 
 class Child(Protocol):

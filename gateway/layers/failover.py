@@ -79,9 +79,9 @@ class Failover:
 
     @staticmethod
     def _pause(wait: float, first: UpstreamFailed, call: Call) -> float:
-        """A random share of `wait`, or what the upstream asked for, but never beyond the call's deadline."""
+        """A random share of `wait`, or what the upstream asked for; if that is long the client is told rather than held."""
         pause = max(wait * random(), first.retry_after or 0.0)
-        if monotonic() + pause >= call.deadline:
+        if pause > LONGEST_WAIT or monotonic() + pause >= call.deadline:
             raise first
         return pause
 

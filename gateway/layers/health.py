@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from time import monotonic
 
 from gateway.call import Call, Handler, Reply
-from gateway.errors import DeadlinePassed, UpstreamFailed
+from gateway.errors import UpstreamFailed
 from gateway.trace import Attempt
 from routing.breaker import Breaker
 
-NOT_ITS_FAULT = frozenset({"wrong_model"})  # a setting is wrong, not the upstream ill
+# A setting is wrong, our own pool is full, or the call had no more time: none of it says that the upstream is ill.
+NOT_ITS_FAULT = frozenset({"wrong_model", "busy", "deadline"})
 
 
 class Health:
@@ -35,10 +35,11 @@ class Health:
             else:
                 breaker.failed(monotonic())
             raise
-        except (asyncio.CancelledError, DeadlinePassed):
+        except BaseException:  # cancelled, or a fault of ours: a probe that is never given back would keep it open
             breaker.abandoned()
             raise
-        breaker.succeeded(monotonic(), monotonic() - started)
+        # Only the first byte of a stream tells slow from fast: a plain answer takes as long as it is.
+        breaker.succeeded(monotonic(), monotonic() - started if reply.is_stream else 0.0)
         if not reply.is_stream:
             return reply
         frames = _watched(reply.frames, call.trace.attempts[-1], breaker)
@@ -51,5 +52,5 @@ async def _watched(frames: AsyncIterator[bytes], attempt: Attempt, breaker: Brea
         async for frame in frames:
             yield frame
     finally:
-        if attempt.fault:
+        if attempt.fault and attempt.fault not in NOT_ITS_FAULT:
             breaker.failed(monotonic())

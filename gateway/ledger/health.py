@@ -56,10 +56,10 @@ class Health:
         self._what = what
         self.reason = ""
 
-    def failing(self, reason: str) -> None:
-        """Say what is wrong; logged when it is news."""
+    def failing(self, reason: str, fault: Exception | None = None) -> None:
+        """Say what is wrong; logged when it is news, with a traceback where the fault is our own."""
         if reason != self.reason:
-            logger.warning("%s: failing: %s; calls go on", self._what, reason)
+            logger.warning("%s: failing: %s; calls go on", self._what, reason, exc_info=fault)
         self.reason = reason
 
     def well(self) -> None:

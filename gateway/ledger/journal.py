@@ -58,6 +58,7 @@ class Journal:
         """`status` is called in the journal's thread, so it may only read plain attributes; `interval` in seconds."""
         self._store = store or Store(state.ledger, retention)
         self._page = _Page(state, worker, status)
+        self._fault = Health("journal")
         self._metrics = Metrics()
         self._waiting: deque[Trace] = deque()
         self._rows: list[Row] = []
@@ -95,8 +96,8 @@ class Journal:
         """The word for /readyz: "ok", or "failing: " and why."""
         if self._thread.ident is not None and not self._thread.is_alive():
             return "failing: the journal has ended"
-        ledger = str(self._store.health)
-        return ledger if ledger != "ok" else str(self._page.health)
+        parts = (self._store.health, self._page.health, self._fault)
+        return next((str(part) for part in parts if part.reason), "ok")
 
     def dropped(self) -> int:
         """Records lost since start."""
@@ -125,17 +126,22 @@ class Journal:
     def _run(self) -> None:
         self._metrics = Metrics(self._page.before())
         while not self._closing.wait(self._interval):
-            self._round()
+            self._guarded(self.tick)
         self._retry_at = self._publish_at = 0.0
-        self._round()
-        self.publish(alive=False)
-        self._store.close()
+        self._guarded(self.tick)
+        self._guarded(self._end)
 
-    def _round(self) -> None:
+    def _end(self) -> None:
+        self._store.close()
+        self.publish(alive=False)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            self.tick()
-        except Exception:  # a fault of our own, or of `status`: the records of one round may be lost, the rest not
-            logger.exception("ledger: one round failed")
+            work()
+        except Exception as error:  # noqa: BLE001 - a fault of our own must not end the thread: the next round may work
+            self._fault.failing(type(error).__name__, error)
+        else:
+            self._fault.well()
 
     def _convert(self) -> None:
         """Count and convert in slices. Only as many as waited at the start, so that this ends under any load."""
@@ -150,7 +156,8 @@ class Journal:
         try:
             self._metrics.count(trace)
             converted = row(trace)
-        except Exception:  # noqa: BLE001 - whoever filled this trace wrongly must not cost the other records
+        except (TypeError, ValueError, AttributeError, ArithmeticError):
+            # Whoever filled this trace wrongly must not cost the other records.
             self._dropped += 1
             return
         if len(self._rows) < self._bound:
@@ -175,6 +182,8 @@ class _Page:
         self._worker = worker
         self._path: Path = state.worker(worker)
         self._status = status
+        self._status_health = Health("worker status")
+        self._known = Status()
         self._last: tuple[int, str, Status, bool] | None = None
         self._at = 0.0
 
@@ -191,7 +200,7 @@ class _Page:
 
     def publish(self, metrics: Metrics, ledger: str, *, alive: bool) -> None:
         """Write the file if something changed, or if it is time to show that we live."""
-        news = (metrics.counted, ledger, self._status(), alive)
+        news = (metrics.counted, ledger, self._asked(), alive)
         now = time.time()
         if news == self._last and now - self._at < HEARTBEAT_SECONDS:
             return
@@ -203,3 +212,13 @@ class _Page:
             return
         self.health.well()
         self._last, self._at = news, now
+
+    def _asked(self) -> Status:
+        """The loop's status, or the last one known: what it reads may change meanwhile, which raises RuntimeError."""
+        try:
+            self._known = self._status()
+        except RuntimeError as error:
+            self._status_health.failing(type(error).__name__, error)
+        else:
+            self._status_health.well()
+        return self._known

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-BUSY_SECONDS = 0.5  # how long one statement waits for another worker's transaction
+BUSY_SECONDS = 1.0  # how long one statement waits for another worker's transaction
 
 # `seq` orders and names rows. `id` cannot: a client may have chosen it, and must not overwrite another's record.
 _FIRST = """

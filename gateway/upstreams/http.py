@@ -209,8 +209,8 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_untouched(self) -> bool:
-        """Say whether no byte of the present answer has come."""
-        return self._untouched
+        """Say whether no byte of the present answer has come, not even of its headers."""
+        return self._header_bytes == 0
 
     def close(self) -> None:
         """Close without waiting."""
@@ -263,7 +263,6 @@ class _Connection(asyncio.Protocol):
         if self._response is None:  # bytes nobody asked for: this connection cannot be trusted any more
             self.close()
             return
-        self._last = self.loop.time()
         if not self._response.status:
             self._header_bytes += len(data)
         try:
@@ -274,6 +273,8 @@ class _Connection(asyncio.Protocol):
         response = self._response
         if response is None:
             return
+        if not self._untouched:  # headers that drip must not prolong the wait for the first byte
+            self._last = self.loop.time()
         if response.status:
             response.wake()
         elif self._header_bytes > MAX_HEADER_BYTES:

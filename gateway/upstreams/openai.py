@@ -9,6 +9,8 @@ Streams pass as bytes. Only the first event is parsed, and later those that bear
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -26,7 +28,12 @@ from gateway.upstreams.http import Origin, Patience, Response, TransportFault
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
+MAX_HELD_BYTES = 1024 * 1024  # of comments before the first event
+OUR_CREDENTIALS = (401, 402, 403)  # statuses that speak of the key we showed, or of the money behind it
+LINGER_SECONDS = 1.0  # that a server may take to end its answer after `[DONE]`
+LONGEST_REST = 86_400.0  # seconds
 PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+DONE_LINE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 BYTES_PER_TOKEN = 4  # a common estimate for English; marked as one wherever it is used
 
@@ -68,10 +75,11 @@ class OpenAIUpstream:
     async def __call__(self, call: Call) -> Reply:
         """Ask for `call.targets[0]` and answer with what the server says, or raise UpstreamFailed."""
         target = call.targets[0]
+        body = self._body(call, target.model)
         attempt = Attempt(self._name, target.model, monotonic())
         call.trace.attempts.append(attempt)
         try:
-            response = await self._ask(call, target.model)
+            response = await self._ask(call, body)
             attempt.status = response.status
             try:
                 return await self._judge(call, attempt, response)
@@ -94,9 +102,8 @@ class OpenAIUpstream:
         """Close the connections to the server."""
         self._requests.close()
 
-    async def _ask(self, call: Call, model: str) -> Response:
+    async def _ask(self, call: Call, body: bytes) -> Response:
         settings = self._settings
-        body = self._body(call, model)
         wait = settings.first_byte if call.wants_stream else settings.answer
         patience = Patience(settings.connect, wait, settings.idle, call.deadline)
         head = self._heads[call.endpoint] + b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
@@ -110,7 +117,7 @@ class OpenAIUpstream:
         if call.json["model"] != model:
             body = wire.with_model(call.json, model)
         elif wire.has_twin_keys(body):
-            body = orjson.dumps(call.json)
+            body = wire.dumps(call.json)
         if call.wants_stream and self._settings.stream_usage and call.endpoint != "embeddings":
             body = wire.with_usage_chunk(body, {**call.json, "model": model})
         return body
@@ -119,11 +126,13 @@ class OpenAIUpstream:
         status = response.status
         if 300 <= status < 400:
             raise self._failed(attempt, "redirect", f"answered {status}, a redirect")
-        if status >= 500 or status in (401, 403, 408, 429):
+        if status >= 500 or status in (*OUR_CREDENTIALS, 408, 429):
             raise await self._refused(attempt, response)
         if status >= 400:
             return await self._client_error(attempt, response)
-        if response.headers.get("content-type", "").startswith("text/event-stream"):
+        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+            if not call.wants_stream:
+                raise self._failed(attempt, "garbage", "answered a plain request with a stream")
             return await self._stream(call, attempt, response)
         return await self._plain(call, attempt, response)
 
@@ -132,29 +141,37 @@ class OpenAIUpstream:
     async def _refused(self, attempt: Attempt, response: Response) -> UpstreamFailed:
         status = response.status
         answer = wire.parse_answer(await response.read(MAX_ERROR_BYTES)) or {}
-        if status in (401, 403):  # the client's key is not at fault, and the server may quote ours
+        if status in OUR_CREDENTIALS:  # the client's key is not at fault, and the server may quote ours
             return self._failed(attempt, "auth", f"refused our credentials ({status})")
         said = str((wire.error_of(answer) or {}).get("message", ""))[:500]
         message = f"answered {status}" + (f": {self._clean(said)}" if said else "")
         rest = _retry_after(response.headers)
-        return self._failed(attempt, f"http_{status}", message, status=504 if status == 408 else status, rest=rest)
+        told = {408: 504}.get(status, status if status < 600 else 502)
+        return self._failed(attempt, f"http_{status}", message, status=told, rest=rest)
 
     async def _client_error(self, attempt: Attempt, response: Response) -> Reply:
+        """The client's own mistake, in OpenAI's envelope whatever the server's words are; what is no JSON is not quoted."""
         body = await response.read(MAX_ERROR_BYTES)
         attempt.first_byte = attempt.ended = monotonic()
-        error = wire.error_of(wire.parse_answer(body) or {})
-        if error is None:
-            raise self._failed(attempt, "garbage", f"answered {response.status} without an error in it")
-        whole = {"param": None, "type": "invalid_request_error", **error}
+        answer = wire.parse_answer(body) or {}
+        error = wire.error_of(answer) or {"message": answer.get("message") or answer.get("detail")}
+        said = error.get("message")
         code = error.get("code")
-        whole["code"] = code if isinstance(code, str | None) else None
-        text = self._clean(orjson.dumps({"error": whole}).decode())
+        whole = {
+            "param": None,
+            "type": "invalid_request_error",
+            **error,
+            "message": said if isinstance(said, str) else f"Upstream '{self._name}' answered {response.status}.",
+            "code": code if isinstance(code, str | None) else None,
+        }
+        text = self._clean(json.dumps({"error": whole}))
         return Reply(response.status, {"content-type": "application/json"}, _one(text.encode()))
 
     def _clean(self, text: str) -> str:
+        """Text that may be shown: without our secrets, and without the half characters that no JSON can carry."""
         for secret in self._settings.secrets:
             text = text.replace(secret, "[removed]")
-        return text
+        return text.encode("utf-8", "replace").decode()
 
     def _failed(
         self, attempt: Attempt, fault: str, message: str, *, status: int = 502, rest: float | None = None
@@ -172,21 +189,22 @@ class OpenAIUpstream:
         if answer is None:
             kind = response.headers.get("content-type", "no content type")[:60]
             raise self._failed(attempt, "garbage", f"answered what is not JSON ({kind})")
-        self._check(attempt, answer)
+        self._check(call, attempt, answer)
         if call.wants_stream:
             raise self._failed(attempt, "garbage", "answered a stream request with a plain document")
         attempt.first_byte = attempt.ended = monotonic()
         attempt.usage = wire.usage_of(answer)
         return Reply(200, {"content-type": "application/json"}, _one(body))
 
-    def _check(self, attempt: Attempt, answer: dict[str, Any]) -> None:
+    def _check(self, call: Call, attempt: Attempt, answer: dict[str, Any]) -> None:
         """Refuse an error in disguise, what is no answer at all, and another model's answer."""
         error = wire.error_of(answer)
         if error is not None:
             message = self._clean(str(error.get("message", ""))[:500])
             raise self._failed(attempt, "error_in_200", f"answered 200 with an error inside: {message}")
-        if not isinstance(answer.get("choices", answer.get("data")), list):
-            raise self._failed(attempt, "garbage", "answered JSON without choices or data")
+        expected = "data" if call.endpoint == "embeddings" else "choices"
+        if not isinstance(answer.get(expected), list):
+            raise self._failed(attempt, "garbage", f"answered JSON without {expected}")
         if not wire.is_model(answer.get("model"), attempt.model, self._settings.accept_models):
             told = str(answer.get("model"))[:100]
             raise self._failed(
@@ -195,7 +213,7 @@ class OpenAIUpstream:
 
     async def _stream(self, call: Call, attempt: Attempt, response: Response) -> Reply:
         splitter = sse.EventSplitter()
-        block = await self._first_events(attempt, response, splitter)
+        block = await self._first_events(call, attempt, response, splitter)
         attempt.first_byte = monotonic()
         withhold = self._settings.stream_usage and not _asked_for_usage(call)
         watch = _StreamWatch(attempt, withhold=withhold)
@@ -207,7 +225,9 @@ class OpenAIUpstream:
         frames = self._frames(call, response, splitter, watch, block)
         return Reply(200, {"content-type": "text/event-stream; charset=utf-8"}, frames, release)
 
-    async def _first_events(self, attempt: Attempt, response: Response, splitter: sse.EventSplitter) -> bytes:
+    async def _first_events(
+        self, call: Call, attempt: Attempt, response: Response, splitter: sse.EventSplitter
+    ) -> bytes:
         """Read up to the first event that carries data, and check it while another upstream may still be asked."""
         held = b""
         while True:
@@ -215,15 +235,18 @@ class OpenAIUpstream:
             if not data:
                 raise self._failed(attempt, "cut", "ended its stream before the first event")
             try:
-                held += splitter.feed(data)
-                first = _first_data(held)
+                block = splitter.feed(data)
+                first = _first_data(block)
             except (ValueError, sse.EventTooLong) as error:
                 raise self._failed(attempt, "garbage", "sent an event that is not JSON") from error
+            held += block
             if first is not None:
-                self._check(attempt, first)
+                self._check(call, attempt, first)
                 return held
-            if sse.DONE in held:
+            if DONE_LINE.search(block):
                 raise self._failed(attempt, "garbage", "ended its stream without an answer")
+            if len(held) > MAX_HELD_BYTES:
+                raise self._failed(attempt, "garbage", f"sent {len(held)} bytes of comments and no event")
 
     async def _frames(
         self,
@@ -239,9 +262,9 @@ class OpenAIUpstream:
                 if frame := watch.see(block):
                     yield frame
                 if watch.error is not None:
-                    yield self._broken(watch, "error_in_stream", self._clean(watch.error))
+                    yield self._broken(watch, watch.error[0], self._clean(watch.error[1]))
                     return
-                data = await response.next()
+                data = await _next_or_end(response, watch)
                 if not data:
                     break
                 block = splitter.feed(data)
@@ -260,7 +283,7 @@ class OpenAIUpstream:
         """What the client still gets when the server has said all it says."""
         if watch.is_done:
             return b""
-        if watch.is_finished or b"[DONE]" in rest:
+        if watch.is_finished or DONE_LINE.search(rest):
             return sse.DONE
         return self._broken(watch, "cut", "the stream ended before the answer did")
 
@@ -281,16 +304,16 @@ class _StreamWatch:
         self._events = 0
         self.is_done = False  # `[DONE]` came
         self.is_finished = False  # a finish reason came
-        self.error: str | None = None
+        self.error: tuple[str, str] | None = None  # the fault's name, and what to tell
 
     def see(self, block: bytes) -> bytes:
         """Look at a block of events; return what the client gets of it."""
         self._events += block.count(b"data:")
-        if b"[DONE]" in block[-16:]:
+        if b"[DONE]" in block[-16:] and DONE_LINE.search(block):
             self.is_done = True
         if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
             self.is_finished = True
-        if b'"error"' in block or (b'"usage"' in block and HAS_USAGE.search(block)):
+        if b'"error"' in block or (b'"usage"' in block and HAS_USAGE.search(block)) or not _looks_right(block):
             return self._read(block)
         return block
 
@@ -304,15 +327,16 @@ class _StreamWatch:
         return b"".join(kept)
 
     def _keeps(self, event: bytes) -> bool:
-        try:
-            chunk = sse.json_of(event)
-        except ValueError:
-            return True  # not ours to judge in the middle of a stream; the client sees what the server sent
-        if chunk is None:
+        data = (sse.data_of(event) or b"").strip()
+        if not data or data == b"[DONE]":
             return True
+        chunk = wire.parse_answer(data)
+        if chunk is None:
+            self.error = ("garbage", "it sent an event that is not JSON")
+            return False
         error = wire.error_of(chunk)
         if error is not None:
-            self.error = str(error.get("message", ""))[:500]
+            self.error = ("error_in_stream", str(error.get("message", ""))[:500])
             return False
         usage = wire.usage_of(chunk)
         if usage is not None:
@@ -353,6 +377,26 @@ def _asked_for_usage(call: Call) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
+async def _next_or_end(response: Response, watch: _StreamWatch) -> bytes:
+    """The next bytes. After `[DONE]` the client is not kept waiting for a server that does not end its answer."""
+    if not watch.is_done:
+        return await response.next()
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            return await response.next()
+    except TimeoutError:
+        return b""
+
+
+def _looks_right(block: bytes) -> bool:
+    """Say whether every event of a block is one line that begins and ends as a JSON object, without parsing any."""
+    if not block.startswith(b"data: {"):
+        return not block or block == sse.DONE
+    if block.endswith(sse.DONE):
+        block = block[: -len(sse.DONE)]
+    return block.endswith(b"}\n\n") and block.count(b"\n\n") == block.count(b"}\n\ndata: {") + 1
+
+
 def _first_data(block: bytes) -> dict[str, Any] | None:
     for event in sse.events(block):
         chunk = sse.json_of(event)
@@ -369,12 +413,17 @@ def _retry_after(headers: dict[str, str], now: Callable[[], float] = time) -> fl
     """Seconds to wait, from `retry-after-ms` or `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
     try:
         if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+            return _bounded(float(headers["retry-after-ms"]) / 1000)
         value = headers.get("retry-after")
         if value is None:
             return None
         if value.strip().replace(".", "", 1).isdigit():
-            return float(value)
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now())
+            return _bounded(float(value))
+        return _bounded(parsedate_to_datetime(value).timestamp() - now())
     except (ValueError, OverflowError):
         return None
+
+
+def _bounded(seconds: float) -> float | None:
+    """A wait that makes sense: what a hostile server says may be negative, infinite or no number."""
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_REST)

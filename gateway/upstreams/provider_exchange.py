@@ -13,6 +13,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 
@@ -21,6 +22,7 @@ import httpx
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
+DRAIN_SECONDS = 0.2
 _LINES = frozenset({"text/event-stream", "application/x-ndjson"})
 _STREAMS = _LINES | {"application/vnd.amazon.eventstream"}
 
@@ -48,8 +50,9 @@ class Patience:
     def heard(self) -> None:
         """Say that bytes arrived."""
         timeout = self._timeout
-        if self._began and timeout is not None and not timeout.expired():
-            timeout.reschedule(self._until())
+        if self._began and timeout is not None:
+            with contextlib.suppress(RuntimeError):  # a wait that is over takes no new limit
+                timeout.reschedule(self._until())
 
     @property
     def ran_out(self) -> bool:
@@ -105,7 +108,16 @@ class Exchange(httpx.AsyncBaseTransport):
 
     @property
     def _kind(self) -> str:
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+    async def drain(self) -> None:
+        """Read what follows the answer's last word, if it comes at once, so that the connection can serve again."""
+        if self._response is None:
+            return
+        with contextlib.suppress(httpx.TransportError, TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for _ in self._response.stream:  # type: ignore[union-attr]  # an async transport's is async
+                    pass
 
     async def abort(self) -> None:
         """Close the connection unless the answer has been read to its end. Safe to call twice."""

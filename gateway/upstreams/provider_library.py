@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ _CALLS = {"chat": "acompletion", "completions": "atext_completion", "embeddings"
 # At DEBUG the library writes prompts, and the HTTP libraries under it write URLs and headers, which may hold keys.
 _LOUD = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _CHATTY = ("httpx", "httpcore")
+_NEVER_SENT = r"coroutine '(AnthropicChatCompletion|BaseLLMHTTPHandler)\..*' was never awaited"
 
 
 def quiet() -> None:
@@ -42,6 +44,8 @@ def quiet() -> None:
         logging.getLogger(name).disabled = True
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A client that leaves while the library still translates leaves a coroutine behind that asks nobody.
+    warnings.filterwarnings("ignore", message=_NEVER_SENT, category=RuntimeWarning)
 
 
 def takes(provider: str, model: str, endpoint: str) -> frozenset[str] | None:
@@ -68,7 +72,11 @@ class _Unused(httpx.AsyncBaseTransport):
 def warm_up() -> None:
     """Make one call that reaches nobody, off the event loop: the library's first one takes half a second of imports."""
     quiet()
-    keywords = {"model": "anthropic/none", "api_key": "none", "messages": [{"role": "user", "content": "none"}]}
+    keywords: dict[str, Any] = {
+        "model": "anthropic/none",
+        "api_key": "none",
+        "messages": [{"role": "user", "content": "none"}],
+    }
     keywords |= {"client": handler_over(_Unused()), "stream": True}
     with contextlib.suppress(litellm.NotFoundError):
         asyncio.run(ask("chat", keywords))

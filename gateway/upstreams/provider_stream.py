@@ -56,6 +56,7 @@ class ProviderStream:
                 if frame:
                     yield frame
             yield sse.DONE
+            await self._exchange.drain()  # the library stops reading at the finish reason
         except Exception as error:  # noqa: BLE001 - the library raises anything; the client must be told of it
             if self._closed:
                 return

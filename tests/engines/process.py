@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 TAIL_LINES = 60
+TAIL_WIDTH = 300
 STOP_SECONDS = 30.0
 
 
@@ -38,7 +39,7 @@ def tail(log: Path) -> str:
     """The last lines of a log file, empty if there is none."""
     if not log.exists():
         return ""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+    return "\n".join(line[:TAIL_WIDTH] for line in log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
 
 def free_port() -> int:

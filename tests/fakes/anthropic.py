@@ -109,7 +109,7 @@ class FakeAnthropic:
         self.connections = 0
         self.left = asyncio.Event()  # a client left while its answer was not whole
         self.stalled = asyncio.Event()  # the server has sent what it will send and waits
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._writers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -120,12 +120,14 @@ class FakeAnthropic:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        for writer in self._writers:
+        for writer in self._writers.values():
             writer.transport.abort()
-        await self._server.wait_closed()
+        await asyncio.gather(*self._writers)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._writers[task] = writer
         self.connections += 1
         try:
             while await self._serve_one(reader, writer):
@@ -133,7 +135,7 @@ class FakeAnthropic:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._writers.discard(writer)
+            del self._writers[task]
             writer.close()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

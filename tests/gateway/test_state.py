@@ -39,13 +39,13 @@ def test_write_replaces_whole(tmp_path: Path) -> None:
 
 
 def test_failed_write_keeps_what_was_there(tmp_path: Path) -> None:
-    """A write that cannot be done raises OSError and the old content stays."""
+    """A write that cannot be done raises OSError, the old content stays and no draft is left."""
     state = State(tmp_path)
-    state.write(state.engines, b"old")
-    (tmp_path / f".engines.json.{os.getpid()}").mkdir()
+    (tmp_path / "engines.json").mkdir()
+    (tmp_path / "engines.json" / "old").touch()
     with pytest.raises(OSError, match="directory"):
         state.write(state.engines, b"new")
-    assert state.engines.read_bytes() == b"old"
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["engines.json", "engines.json/old"]
 
 
 def test_token_is_made_once(tmp_path: Path) -> None:

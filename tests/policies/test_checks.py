@@ -26,9 +26,15 @@ keys:
         ("rules: [{name: a, match: {tenant: acm}}]\n", 'no tenant is named "acm"; there are local'),
         ('rules: [{name: a, match: {tenant: "x*"}}]\n', '"x*" matches no tenant; there are local'),
         ("rules: [{name: a}, {name: a}]\n", 'rules: duplicate name "a"; the first is on line 5'),
-        (KEYS + "  - {name: app, key: '${SHOP_KEY}', tenant: b}\n", 'keys: duplicate name "app"; the first is on line 6'),
+        (
+            KEYS + "  - {name: app, key: '${SHOP_KEY}', tenant: b}\n",
+            'keys: duplicate name "app"; the first is on line 6',
+        ),
         (KEYS + "  - {name: b, key: '${APP_KEY}', tenant: b}\n", "this key has the same value as the one on line 6"),
-        ("keys: [{name: a, key: '${APP_KEY}', tenant: b, models: [tiny]}]\n", 'no model is named "tiny"; there are small'),
+        (
+            "keys: [{name: a, key: '${APP_KEY}', tenant: b, models: [tiny]}]\n",
+            'no model is named "tiny"; there are small',
+        ),
         ("keys: [{name: a, key: '${APP_KEY}', tenant: b, models: ['t*']}]\n", '"t*" matches no model; there are small'),
     ],
 )
@@ -68,7 +74,9 @@ def test_a_policy_without_models(tmp_path: Path) -> None:
 
 def test_a_gguf_that_is_not_there(tmp_path: Path) -> None:
     """Weights are looked for beside the policy when it loads, not when the first call comes."""
-    text = "upstreams:\n  a:\n    engine: llama.cpp\n    gguf: weights/a.gguf\nmodels: {a: {targets: [{upstream: a}]}}\n"
+    text = (
+        "upstreams:\n  a:\n    engine: llama.cpp\n    gguf: weights/a.gguf\nmodels: {a: {targets: [{upstream: a}]}}\n"
+    )
     assert problems(tmp_path, text) == ['4: gguf: there is no file "weights/a.gguf"']
     (tmp_path / "weights").mkdir()
     assert problems(tmp_path, text.replace("a.gguf", "")) == ['4: gguf: there is no file "weights/"']

@@ -56,6 +56,12 @@ def test_a_reference_that_is_none(text: str) -> None:
     assert "names no variable" in expand(tree, {"A": "one"})[1][0][1]
 
 
+def test_a_variable_repeated_without_end() -> None:
+    """A long variable in one value a thousand times is refused before it fills the memory."""
+    tree, _ = parse("a: " + "${A}" * 1000 + "\n")
+    assert expand(tree, {"A": "x" * 100_000})[1] == [(1, "more than 20 variables in one value")]
+
+
 def test_only_used_variables_are_told() -> None:
     """The version depends on the variables the policy names, not on the rest of the environment."""
     tree, _ = parse("a: ${A}\n# ${C}\n")

@@ -116,7 +116,8 @@ def test_a_file_that_turns_corrupt_while_open_is_moved_aside(tmp_path: Path) -> 
     """Bytes overwritten under running workers cost the old rows; new ones go to one new file, whoever comes first."""
     path = tmp_path / "ledger.sqlite"
     with store_in(tmp_path) as one, store_in(tmp_path) as two:
-        assert one.write(rows(500)) and two.write(rows(500))
+        assert one.write(rows(500))
+        assert two.write(rows(500))
         overwrite(path)
         assert [store.write(rows(1, start=900)) for store in (one, two, one, two)][-2:] == [True, True]
     assert {"req_900"} == set(ids(tmp_path))
@@ -193,7 +194,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_a_later_releases_file_is_told(tmp_path: Path) -> None:
     """After a downgrade the newer file is left alone and the health says why."""
     with closing(open_ledger(tmp_path / "ledger.sqlite")) as db:
-        db.execute(f"UPDATE schema_version SET version = {len(MIGRATIONS) + 1}")
+        db.execute("UPDATE schema_version SET version = ?", (len(MIGRATIONS) + 1,))
     with store_in(tmp_path) as store:
         assert not store.write(rows(1))
         assert str(store.health) == "failing: LedgerTooNew"
@@ -201,7 +202,7 @@ def test_a_later_releases_file_is_told(tmp_path: Path) -> None:
 
 def test_old_rows_are_removed(tmp_path: Path) -> None:
     """Rows older than the days kept go; the others stay."""
-    with store_in(tmp_path, Retention(days=989.5 / 86400, batch=3, batches=2)) as store:
+    with store_in(tmp_path, Retention(days=990.5 / 86400, batch=3, batches=2)) as store:
         store.write(rows(20))
         store.prune()
         assert len(ids(tmp_path)) == 14, "only so many batches at a time"

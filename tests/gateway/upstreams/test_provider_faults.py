@@ -60,7 +60,7 @@ def test_retry_after_in_seconds_and_as_a_date() -> None:
 )
 async def test_faults_before_the_wire_was_used(error: Exception, fault: str, status: int) -> None:
     """Where the library connects by itself its exceptions are read; what cannot be translated is the client's."""
-    exchange = Exchange(httpx.MockTransport(lambda request: httpx.Response(200)), 1.0, lambda: None)
+    exchange = Exchange(httpx.MockTransport(lambda _: httpx.Response(200)), 1.0, lambda: None)
     wrapped = RuntimeError("the library's own words, with a traceback")
     wrapped.__cause__ = error
     verdict = judge(wrapped, exchange, Patience(first=1, idle=1, deadline=1e12))

@@ -1,0 +1,113 @@
+"""Tests of gateway.admin.exposition: what Prometheus reads, read with Prometheus' own parser."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from gateway.admin.exposition import render
+from gateway.metrics import Metrics, Snapshot, Status
+from tests.gateway.ledger.traces import answered, refused
+
+NOW = 1000.0
+Sample = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def worker(number: int, metrics: Metrics | None = None, status: Status | None = None, at: float = NOW) -> Snapshot:
+    """A worker's file as just written."""
+    return (metrics or Metrics()).snapshot(number, at, status or Status())
+
+
+def samples(*snapshots: Snapshot) -> dict[Sample, float]:
+    """Every sample of the page by its name and labels."""
+    text = render(list(snapshots), NOW)[0].decode()
+    found = [sample for family in parse(text) for sample in family.samples]
+    return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in found}
+
+
+def test_workers_are_summed() -> None:
+    """Calls of two workers are one number."""
+    metrics = Metrics()
+    metrics.count(answered())
+    labels = {"endpoint": "chat", "model": "small", "upstream": "local", "outcome": "ok", "streamed": "false"}
+    page = samples(worker(0, metrics), worker(1, metrics))
+    assert page["sluice_calls_total", tuple(sorted(labels.items()))] == 2
+    assert page["sluice_ledger_dropped_total", ()] == 0
+
+
+def test_buckets_rise_to_the_count() -> None:
+    """A histogram's buckets are cumulative, end in +Inf, and +Inf equals the count."""
+    metrics = Metrics()
+    for ended in (50.004, 50.2, 50.3, 2000.0):
+        metrics.count(answered(ended=ended))
+    page = samples(worker(0, metrics))
+    of_call = {dict(labels).get("le"): v for (name, labels), v in page.items() if name == "sluice_call_seconds_bucket"}
+    assert list(of_call.values()) == sorted(of_call.values())
+    assert (of_call["0.005"], of_call["0.25"], of_call["600.0"], of_call["+Inf"]) == (1, 2, 3, 4)
+    count = [v for (name, _), v in page.items() if name == "sluice_call_seconds_count"]
+    assert count == [4]
+
+
+def test_gauges_come_from_workers_that_live() -> None:
+    """A worker that stopped writing has no calls in flight and no say about upstreams; its counts stay."""
+    metrics = Metrics()
+    metrics.count(refused())
+    alive = worker(0, status={"in_flight": 2, "upstreams": {"a": 0, "b": 1}, "policy": "v2"})
+    dead = worker(1, metrics, {"in_flight": 9, "upstreams": {"a": 2}, "policy": "v1"}, at=NOW - 60)
+    page = samples(alive, dead)
+    assert page["sluice_calls_in_flight", ()] == 2
+    assert page["sluice_upstream_state", (("upstream", "a"),)] == 0
+    assert page["sluice_upstream_state", (("upstream", "b"),)] == 1
+    assert page["sluice_policy_info", (("version", "v2"),)] == 1
+    assert ("sluice_policy_info", (("version", "v1"),)) not in page
+    assert sum(v for (name, _), v in page.items() if name == "sluice_calls_total") == 1
+
+
+def test_an_upstreams_worst_state_is_shown() -> None:
+    """One worker whose breaker is open is enough to see it."""
+    page = samples(worker(0, status={"upstreams": {"a": 0}}), worker(1, status={"upstreams": {"a": 2}}))
+    assert page["sluice_upstream_state", (("upstream", "a"),)] == 2
+
+
+def test_an_edit_counts_once() -> None:
+    """Two workers that read the same edit make one reload, not two."""
+    page = samples(*(worker(n, status={"reloads_ok": 3, "reloads_refused": 1}) for n in range(2)))
+    assert page["sluice_policy_reloads_total", (("result", "ok"),)] == 3
+    assert page["sluice_policy_reloads_total", (("result", "refused"),)] == 1
+
+
+def test_a_worker_that_cannot_write_its_ledger_shows() -> None:
+    """The gauge flips with the state of the ledger."""
+    well, ill = worker(0), {**worker(1), "ledger": "failing: disk full"}
+    page = samples(well, ill)  # type: ignore[arg-type]  # a spread TypedDict is a plain dict to mypy
+    assert page["sluice_ledger_up", (("worker", "0"),)] == 1
+    assert page["sluice_ledger_up", (("worker", "1"),)] == 0
+    assert page["sluice_resident_memory_bytes", (("worker", "0"),)] > 0
+
+
+def test_no_workers_make_a_valid_page() -> None:
+    """Before any worker wrote its file the page is there."""
+    assert samples()["sluice_calls_in_flight", ()] == 0
+
+
+@given(st.text(min_size=1, max_size=200), st.text(max_size=200))
+def test_any_name_is_escaped(model: str, version: str) -> None:
+    r"""Quotes, backslashes and newlines in a name come back from Prometheus' parser as they went in."""
+    metrics = Metrics()
+    metrics.count(answered(model=model))
+    page = samples(worker(0, metrics, {"policy": version}))
+    models = {dict(labels)["model"] for name, labels in page if name == "sluice_calls_total"}
+    assert models == {model}
+    assert {dict(labels)["version"] for name, labels in page if name == "sluice_policy_info"} == {version} - {""}
+
+
+def test_openmetrics_for_who_asks() -> None:
+    """A scraper that accepts OpenMetrics gets it, valid to its parser."""
+    metrics = Metrics()
+    metrics.count(answered())
+    body, content_type = render([worker(0, metrics)], NOW, "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    families = parse_openmetrics(body.decode())  # type: ignore[no-untyped-call]
+    assert {family.name for family in families} >= {"sluice_calls", "sluice_call_seconds"}

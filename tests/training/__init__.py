@@ -1,0 +1,1 @@
+"""Tests of how the bundled models are made, and of the files that ship."""
