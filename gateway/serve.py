@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import os
 import shlex
 import signal
 import socket
@@ -114,7 +115,7 @@ class Serve:
     def _admin_command(self) -> Callable[[], subprocess.Popen[bytes]]:
         settings = self._settings
         self._state.admin_token()
-        options = {"host": settings.admin_host, "port": settings.admin_port}
+        options = {"host": settings.admin_host, "port": settings.admin_port, "parent": os.getpid()}
         paths = {"state": settings.state, "policy": settings.policy}
         words = [word for name, value in {**options, **paths}.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, "-m", "gateway.admin", *words]

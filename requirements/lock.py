@@ -7,10 +7,17 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-OPTIONS = (
-    "--generate-hashes --universal --python-version 3.11 --upgrade "
-    "--no-header --no-annotate --no-emit-index-url --no-emit-find-links"
-).split()
+OPTIONS = [
+    "--generate-hashes",
+    "--universal",
+    "--python-version",
+    "3.11",
+    "--upgrade",
+    "--no-header",
+    "--no-annotate",
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+]
 LOCKS = {
     "serve.lock": ["pyproject.toml"],
     "test.lock": ["pyproject.toml", "--extra", "providers", "--extra", "redis", "--group", "dev"],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the engine process reads this module too and must not pay f
 
 BUNDLED = "bundled:"
 MINILM = "all-minilm-l6-v2"
-MINILM_CONTEXT = 512  # tokens; the model was made with no more positions
+TRAINED_CONTEXT = {MINILM: 512, "sluice-tiny": 4096, "sluice-small": 4096}  # tokens; more would be memory for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ def minilm_path(state: Path) -> Path:
 
 
 def _spec(upstream: Upstream, gguf: str, policy_dir: Path, weights: Path, state: Path) -> EngineSpec:
-    if gguf == BUNDLED + MINILM:
-        return EngineSpec(MINILM, minilm_path(state), True, min(upstream.context, MINILM_CONTEXT), upstream.slots)
-    if gguf.startswith(BUNDLED):
-        path = weights / f"{gguf.removeprefix(BUNDLED)}.gguf"
-    else:
-        path = policy_dir / Path(gguf).expanduser()
-    return EngineSpec(path.stem, path.resolve(), upstream.embeddings, upstream.context, upstream.slots)
+    if not gguf.startswith(BUNDLED):
+        path = (policy_dir / Path(gguf).expanduser()).resolve()
+        return EngineSpec(path.stem, path, upstream.embeddings, upstream.context, upstream.slots)
+    name = gguf.removeprefix(BUNDLED)
+    path = minilm_path(state) if name == MINILM else weights / f"{name}.gguf"
+    context = min(upstream.context, TRAINED_CONTEXT.get(name, upstream.context))
+    return EngineSpec(name, path, upstream.embeddings or name == MINILM, context, upstream.slots)

@@ -29,7 +29,7 @@ IDLE_SECONDS = 4.0  # servers commonly close idle connections after 5 s; ours mu
 
 
 class TransportFault(Exception):
-    """An exchange failed. `kind` is "connect", "tls", "timeout", "stall", "deadline", "cut" or "garbage"."""
+    """An exchange failed. `kind` is "connect", "busy", "tls", "timeout", "stall", "deadline", "cut" or "garbage"."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -202,10 +202,12 @@ class _Connection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Say whether an idle connection can take another request."""
-        transport = self._transport
-        return (
-            transport is not None and not transport.is_closing() and self.loop.time() - self.idle_since < IDLE_SECONDS
-        )
+        return not self.is_lost and self.loop.time() - self.idle_since < IDLE_SECONDS
+
+    @property
+    def is_lost(self) -> bool:
+        """Say whether the connection is gone or going."""
+        return self._transport is None or self._transport.is_closing()
 
     @property
     def is_untouched(self) -> bool:
@@ -342,6 +344,7 @@ class Pool:
         self._limit = limit
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
+        self._connecting = 0
         self._closed = False
 
     @property
@@ -384,15 +387,18 @@ class Pool:
                 connection.reused = True
                 return connection
             connection.close()
+            self._all.discard(connection)  # now, not when the loop says so: it must not count against the limit
         return await self._connect(patience)
 
     async def _connect(self, patience: Patience) -> _Connection:
         loop = asyncio.get_running_loop()
-        if len(self._all) >= self._limit:
-            raise TransportFault("connect", f"all {self._limit} connections are in use")
+        if len(self._all) + self._connecting >= self._limit:
+            raise TransportFault("busy", f"all {self._limit} connections are in use")
         connection = _Connection(loop, self._give_back, self._all.discard)
         origin = self._origin
-        seconds = max(0.0, min(patience.connect, patience.until - loop.time()))
+        left = patience.until - loop.time()
+        seconds = max(0.0, min(patience.connect, left))
+        self._connecting += 1
         try:
             async with asyncio.timeout(seconds):
                 await loop.create_connection(
@@ -403,14 +409,20 @@ class Pool:
                     server_hostname=origin.host if self._tls else None,
                 )
         except TimeoutError as error:
+            if left <= patience.connect:
+                raise TransportFault("deadline", "the call's deadline passed") from error
             raise TransportFault("connect", f"no connection within {seconds:g} s") from error
         except ssl.SSLError as error:
             raise TransportFault("tls", f"TLS failed: {error.reason or type(error).__name__}") from error
         except (OSError, UnicodeError) as error:
             raise TransportFault("connect", f"cannot connect: {type(error).__name__}") from error
+        finally:
+            self._connecting -= 1
         if self._closed:
             connection.close()
             raise TransportFault("connect", "the pool is closed")
+        if connection.is_lost:
+            raise TransportFault("cut", "the connection was closed as soon as it was open")
         self._all.add(connection)
         return connection
 

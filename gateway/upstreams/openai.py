@@ -179,6 +179,8 @@ class OpenAIUpstream:
         attempt.fault = fault
         if fault in ("timeout", "stall"):
             status = 504
+        elif fault == "busy":
+            status = 503
         return UpstreamFailed(f"Upstream '{self._name}' {message}.", fault=fault, status=status, retry_after=rest)
 
     # Answers

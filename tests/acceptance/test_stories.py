@@ -156,7 +156,7 @@ def test_an_edit_of_the_policy_needs_no_restart(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_dies_comes_back(tmp_path: Path) -> None:
-    """After its process is killed the engine is started again, and calls are served without a restart of the gateway."""
+    """After its process is killed the engine is started again, and calls are served without a restart of ours."""
     policy = tmp_path / "policy.yaml"
     policy.write_text(LOCAL)
     with gateway(tmp_path, policy) as running:

@@ -152,9 +152,7 @@ def test_logprobs(client: OpenAI) -> None:
 def test_embeddings(client: OpenAI) -> None:
     """Embeddings are served, in the package's default base64 encoding, and paraphrases lie close."""
     texts = ["How do I reset my password?", "I forgot my password, how can I change it?", "The cat sat on the mat."]
-    one, two, three = (
-        item.embedding for item in client.embeddings.create(model="all-minilm-l6-v2", input=texts).data
-    )
+    one, two, three = (item.embedding for item in client.embeddings.create(model="all-minilm-l6-v2", input=texts).data)
     assert len(one) == 384
     assert _dot(one, two) > _dot(one, three) + 0.2
 

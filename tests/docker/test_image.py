@@ -39,7 +39,9 @@ def test_install_script_makes_a_gateway_that_answers(tmp_path: Path) -> None:
 
 def test_dockerfile_runs_that_script() -> None:
     """The Dockerfile installs by the script that the tests run, and by nothing else."""
-    runs = [line for line in (DOCKER / "Dockerfile").read_text().splitlines() if line.startswith(("RUN", "ADD", "COPY"))]
+    runs = [
+        line for line in (DOCKER / "Dockerfile").read_text().splitlines() if line.startswith(("RUN", "ADD", "COPY"))
+    ]
     assert "RUN sh /source/docker/install.sh /source /opt/sluice" in runs
 
 

@@ -33,8 +33,8 @@ def test_only_engines_become_specs() -> None:
 
 
 def test_a_bundled_model_lies_among_the_weights() -> None:
-    """Its answers bear the model's name, not the upstream's."""
-    assert engines()["small"] == EngineSpec("sluice-small", Path("/weights/sluice-small.gguf"))
+    """Its answers bear the model's name, not the upstream's, and it gets no more context than it was trained on."""
+    assert engines()["small"] == EngineSpec("sluice-small", Path("/weights/sluice-small.gguf"), context=4096)
 
 
 def test_a_relative_path_is_meant_from_the_policy_file() -> None:
