@@ -29,6 +29,7 @@ STREAM_S = CHUNKS * PACE_S
 CUT_AFTER = 10
 MODEL = "static"
 STREAMED = frozenset({"burst", "paced", "cut"})
+SLOW = frozenset({"paced", "cut", "hang"})
 # 16 digits hold a monotonic clock in nanoseconds for 115 days; a fixed width keeps all answers of a kind equally long.
 STAMP = re.compile(rb"t=(\d{16})")
 MARKER = re.compile(rb"\[static ([a-z]+)\]")

@@ -105,6 +105,7 @@ class Stand:
         program = self._start(launch.argv, dict(launch.env), gateway.name, self.cores.gateway)
         running = Running(gateway.name, site.port, program)
         self._wait(running)
+        processes.share_priority(running.pids())
         return running
 
     def stop(self, running: Running) -> None:
@@ -129,7 +130,7 @@ class Stand:
                 self.ask(running, "plain", "1.7k")
             except (OSError, http.client.HTTPException, WrongAnswer) as error:
                 trouble = f"{type(error).__name__}: {error}"
-                time.sleep(0.05)
+                time.sleep(0.01)
             else:
                 return
         raise DidNotStart(f"{running.name} did not start: {trouble}\n{running.program.said()}")

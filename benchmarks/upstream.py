@@ -21,7 +21,7 @@ import httptools
 import orjson
 import uvloop
 
-from benchmarks.bodies import CUT_AFTER, MODEL, PACE_S, STAMP, completion, events, usage_event, wanted
+from benchmarks.bodies import CUT_AFTER, MODEL, PACE_S, SLOW, STAMP, completion, events, usage_event, wanted
 
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nserver: static\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -82,11 +82,25 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+class Tally:
+    """How many connections are open, and how many calls wait for an answer or are amid one; `/stats` tells."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.busy = 0
+
+    def page(self) -> bytes:
+        """Give the answer to `/stats`."""
+        return document(200, orjson.dumps({"open": self.open, "busy": self.busy}))
+
+
 class Upstream(asyncio.Protocol):
     """One connection from a gateway. httptools calls the `on_` methods."""
 
-    def __init__(self, answers: Answers, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, answers: Answers, tally: Tally, loop: asyncio.AbstractEventLoop) -> None:
         self._answers = answers
+        self._tally = tally
+        self._is_busy = False  # with a slow answer; the others are written at once
         self._loop = loop
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
@@ -97,6 +111,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop registers no base class
+        self._tally.open += 1
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; nonsense ends the connection."""
@@ -108,6 +123,8 @@ class Upstream(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Stop a stream that nobody reads."""
         self._closed = True
+        self._tally.open -= 1
+        self._busy(now=False)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -124,6 +141,8 @@ class Upstream(asyncio.Protocol):
         """Answer a whole request."""
         if self._parser.get_method() == b"POST":
             self._answer(b"".join(self._body))
+        elif self._url == b"/stats":
+            self._transport.write(self._tally.page())
         else:
             self._transport.write(self._answers.pages.get(self._url, self._answers.missing))
 
@@ -134,10 +153,16 @@ class Upstream(asyncio.Protocol):
         elif kind == "burst":
             wants_usage = b'"include_usage"' in body
             self._transport.write(self._answers.burst_with_usage if wants_usage else self._answers.burst)
-        elif kind in {"paced", "cut"}:
-            self._pace(body, cut=kind == "cut")
-        elif kind != "hang":
+        elif kind in SLOW:
+            self._busy(now=True)
+            if kind != "hang":
+                self._pace(body, cut=kind == "cut")
+        else:
             self._transport.write(self._answers.error if kind == "error" else self._answers.garbage)
+
+    def _busy(self, *, now: bool) -> None:
+        self._tally.busy += now - self._is_busy
+        self._is_busy = now
 
     def _pace(self, body: bytes, *, cut: bool) -> None:
         end = self._answers.paced_end_with_usage if b'"include_usage"' in body else self._answers.paced_end
@@ -153,6 +178,7 @@ class Upstream(asyncio.Protocol):
         sent += 1
         if sent == (CUT_AFTER if cut else len(self._answers.paced)):
             finish()
+            self._busy(now=False)
         else:
             self._timer = self._loop.call_at(began + sent * PACE_S, self._tick, sent, began, finish, cut)
 
@@ -160,8 +186,8 @@ class Upstream(asyncio.Protocol):
 async def serve(port: int) -> None:
     """Serve on loopback until the process is ended."""
     loop = asyncio.get_running_loop()
-    answers = Answers()
-    server = await loop.create_server(lambda: Upstream(answers, loop), "127.0.0.1", port, backlog=4096)
+    answers, tally = Answers(), Tally()
+    server = await loop.create_server(lambda: Upstream(answers, tally, loop), "127.0.0.1", port, backlog=4096)
     # Everything that lives is permanent; a collection would show up as a late chunk of every gateway.
     gc.freeze()
     gc.disable()

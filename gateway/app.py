@@ -310,8 +310,8 @@ class _Exchange:
         trace.first_byte = monotonic()
         headers = [JSON, (b"content-length", b"%d" % len(body)), *_told(trace, trace.first_byte)]
         headers += [(name.encode(), value.encode("latin-1")) for name, value in error.headers.items()]
-        if isinstance(error, TooLarge):
-            headers.append((b"connection", b"close"))  # the rest of the request is never read
+        # The connection stays open, and what still comes of a body over the limit is dropped as it comes: to close with
+        # bytes unread would reset the connection, and the client would never read why.
         await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
         trace.response_bytes = len(body)

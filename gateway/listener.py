@@ -7,6 +7,7 @@ OpenAI's envelope, and the connection is closed. A connection that is lost tells
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from gateway.app import CONNECTION
 from gateway.errors import BadRequest, GatewayError, HeadersTooLarge, TooSlow
 
 MAX_HEADER_BYTES = 64 * 1024
+UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Listener(HttpToolsProtocol):
@@ -49,6 +51,8 @@ class Listener(HttpToolsProtocol):
         self._in_request = True
         if self._in_head:
             self._head_bytes += len(data)
+            if b"pgrade:" in data:
+                data = _without_upgrade(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEADER_BYTES:
             self._refuse(HeadersTooLarge(f"The headers are over {MAX_HEADER_BYTES} bytes."))
@@ -100,3 +104,13 @@ class Listener(HttpToolsProtocol):
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[error.status] + head + body)
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The data with no offer to upgrade in its head: the parser would skip the body of a request that makes one.
+
+    Java's client offers HTTP/2 beside every request; a server may pass that over (RFC 9110, 7.8).
+    """
+    end = data.find(b"\r\n\r\n")
+    head, rest = (data, b"") if end < 0 else (data[:end], data[end:])
+    return UPGRADE.sub(b"\r\nx-upgrade:", head) + rest

@@ -10,8 +10,7 @@ FOLDER = Path(__file__).parent
 OPTIONS = [
     "--generate-hashes",
     "--universal",
-    "--python-version",
-    "3.11",
+    "--python-version=3.11",
     "--upgrade",
     "--no-header",
     "--no-annotate",

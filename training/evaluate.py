@@ -6,14 +6,15 @@ import argparse
 import json
 import math
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
+import httpx
 import xllamacpp
 from rich.progress import track
 
@@ -74,26 +75,21 @@ def engine(path: Path) -> Iterator[Chat]:
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(params)
+    yield partial(ask, server.listening_address)
+    del server  # stops it
 
-    def chat(turns: Sequence[Message]) -> Answer:
-        body = {
-            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
-            "temperature": 0,
-            "max_tokens": MOST_TOKENS,
-        }
-        request = urllib.request.Request(
-            f"{server.listening_address}/v1/chat/completions",
-            json.dumps(body).encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=120) as response:
-            choice = json.load(response)["choices"][0]
-        return Answer(choice["message"]["content"] or "", choice["finish_reason"] == "stop")
 
-    try:
-        yield chat
-    finally:
-        del server
+def ask(address: str, turns: Sequence[Message]) -> Answer:
+    """One greedy answer from an OpenAI-compatible server."""
+    body = {
+        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "temperature": 0,
+        "max_tokens": MOST_TOKENS,
+    }
+    with httpx.Client(timeout=120, trust_env=False) as client:
+        response = client.post(f"{address}/v1/chat/completions", json=body)
+    choice = response.raise_for_status().json()["choices"][0]
+    return Answer(choice["message"]["content"] or "", choice["finish_reason"] == "stop")
 
 
 def task_items(count: int, seed: int) -> list[Item]:
@@ -118,12 +114,11 @@ def other_items(count: int, seed: int, prompts: Sequence[str]) -> list[Item]:
     for _ in range(count):
         text = outside.outside(random, "held_out")
         found.append(Item(("outside", "templates"), (Message("user", text),), is_refusal))
-        odd = outside.odd_input(random, "held_out")
+        odd = outside.odd_input(random)
         found.append(Item(("outside", "odd input"), odd.turns, is_short_sentence))
         unknown = outside.unknown(random, "held_out")
         found.append(Item(("outside", "unknown"), unknown.turns, equals(unknown.answer)))
-    for text in prompts[:count]:
-        found.append(Item(("outside", "others' prompts"), (Message("user", text),), is_refusal))
+    found += [Item(("outside", "others' prompts"), (Message("user", text),), is_refusal) for text in prompts[:count]]
     for _ in range(max(5, count // 5)):
         facts = facts_about(random, "held_out", 4, 2)
         asked, _ = fact_question(random, "held_out", facts[0])
@@ -229,7 +224,9 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
-    parser.add_argument("--prompts", type=Path, nargs="*", default=[], help="CLINC150 data.jsonl, MT-bench question.jsonl")
+    parser.add_argument(
+        "--prompts", type=Path, nargs="*", default=[], help="CLINC150 data.jsonl, MT-bench question.jsonl"
+    )
     parser.add_argument("--show-wrong", type=int, default=0, help="print so many wrong answers a row")
     given = parser.parse_args()
     count = 12 if given.quick else given.questions

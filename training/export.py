@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import gguf
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
@@ -70,12 +69,10 @@ def write_gguf(model: Llama, tokenizer: Tokenizer, path: Path) -> None:
     writer.add_vocab_size(shape.vocabulary)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     write_gguf_tokenizer(writer, tokenizer)
+    heads = {"q_proj.weight": shape.heads, "k_proj.weight": shape.key_value_heads}
     for name, weight in model.state_dict().items():
-        if name.endswith("q_proj.weight"):
-            weight = interleave(weight, shape.heads)
-        elif name.endswith("k_proj.weight"):
-            weight = interleave(weight, shape.key_value_heads)
-        values = weight.float().contiguous().numpy()
+        turned = heads.get(name.rpartition("self_attn.")[2])
+        values = (interleave(weight, turned) if turned else weight).float().contiguous().numpy()
         if values.ndim == 1:
             writer.add_tensor(gguf_name(name), values)
         else:
@@ -123,6 +120,7 @@ def write_checkpoint(model: Llama, tokenizer: Tokenizer, folder: Path, *, int8: 
         else:
             tensors[f"model.{name}"] = weight.to(torch.bfloat16).contiguous()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it readable to its owner alone
     write_json(folder / "config.json", config(model.shape, tokenizer, int8=int8))
     write_json(folder / "generation_config.json", generation_config(tokenizer))
     write_json(folder / "tokenizer_config.json", tokenizer_config(model.shape))

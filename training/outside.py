@@ -24,7 +24,7 @@ from training.tasks import (
     value,
 )
 from training.tokenizer import Message
-from training.words import ADJECTIVES, FIRST_NAMES, NOUNS, PLACES, TOPICS, filler, invented_name, thing
+from training.words import ADJECTIVES, FIRST_NAMES, NOUNS, PLACES, TOPICS, filler, invented_name, listed, thing
 
 REFUSAL = "I can only help with greetings, capitals, units, sums, sorting, reversing and finding things in a text."
 NOT_SURE = "I am not sure."
@@ -37,10 +37,10 @@ CLINC_INTENTS_OF_TASKS = frozenset(
 
 CITIES = tuple((WELL_KNOWN_CAPITALS | LESS_KNOWN_CAPITALS).values())
 COUNTRIES = tuple(WELL_KNOWN_CAPITALS | LESS_KNOWN_CAPITALS)
-VERBS = tuple(
+VERBS = listed(
     """build fix clean paint cook bake sell buy draw design repair wash plant grow carry measure record play
     throw catch open close move store ship pack hide collect polish decorate install configure debug train
-    feed hold test improve choose rent borrow return""".split()
+    feed hold test improve choose rent borrow return"""
 )
 LANGUAGES = ("French", "German", "Spanish", "Italian", "Latin", "Dutch", "Polish", "Greek", "Japanese", "Chinese")
 
@@ -70,20 +70,26 @@ OUTSIDE_TRAIN = (
     "what is the height of the {noun}", "what color is a {noun}", "describe a {adj} {noun}", "imagine a {adj} {noun}",
     "define {topic}", "spell {noun}", "what rhymes with {noun}", "give me a synonym for {adj}",
     "plan a trip to {country}", "is {city} a nice place", "what is the currency of {country}",
-    "how do I get to the {place}", "pretend that you are a {noun}", "what is your favourite {noun}", "help me with {topic}",
-    "I need advice on {topic}", "the {noun} in the {place} is {adj}", "{noun}", "{adj} {noun}", "{topic}", "{name} {verb}s",
+    "how do I get to the {place}", "pretend that you are a {noun}", "what is your favourite {noun}",
+    "help me with {topic}",
+    "I need advice on {topic}", "the {noun} in the {place} is {adj}", "{noun}", "{adj} {noun}", "{topic}",
+    "{name} {verb}s",
     "{noun} {noun2} {adj}", "sing", "help", "what", "why", "yes", "no", "ok", "maybe", "I do not know", "{name}",
-    "what is the stock price of {name}", "how do airplanes {verb}", "what should I eat today", "should I {verb} the {noun}",
-    "does {topic} cause {topic2}", "is it true that {noun}s are {adj}", "how are {noun}s made", "when do {noun}s {verb}",
+    "what is the stock price of {name}", "how do airplanes {verb}", "what should I eat today",
+    "should I {verb} the {noun}",
+    "does {topic} cause {topic2}", "is it true that {noun}s are {adj}", "how are {noun}s made",
+    "when do {noun}s {verb}",
     "make a plan to {verb} the {place}", "invent a name for my {noun}", "give me ideas for a {noun} party",
 )  # fmt: skip
 OUTSIDE_HELD_OUT = (
     "write a song about my {adj} {noun}", "what is the fastest way to {verb} a {noun}", "who discovered {topic}",
     "can you explain how {topic} works", "what is the weather like today in {city}", "draft a letter to {name}",
     "what is the history of {country}", "how tall is the {noun} in {city}", "tell me something about {topic}",
-    "tell me a story about {name} and a {noun}", "what is {n} multiplied by {m}", "translate this to {language}: {adj} {noun}",
+    "tell me a story about {name} and a {noun}", "what is {n} multiplied by {m}",
+    "translate this to {language}: {adj} {noun}",
     "why does my {noun} look so {adj}", "where does {name} live", "what movie should I watch about {topic}",
-    "order a {adj} {noun} for me", "do you know {name}", "is {topic} good for you", "how long does it take to {verb} a {noun}",
+    "order a {adj} {noun} for me", "do you know {name}", "is {topic} good for you",
+    "how long does it take to {verb} a {noun}",
     "give me your opinion on {topic}", "what are some good {noun}s", "write a program that can {verb} {noun}s",
     "who is the king of {country}", "pros and cons of {topic}", "I would like to {verb} the {noun} in the {place}",
 )  # fmt: skip
@@ -112,13 +118,13 @@ def outside(random: Random, split: Split) -> str:
 
 @dataclass(frozen=True)
 class Exchange:
-    """Messages with the answer that ends them; the first `given` characters of the answer are not trained on."""
+    """Messages and the answer to them."""
 
     turns: tuple[Message, ...]
     answer: str
 
 
-def odd_input(random: Random, split: Split) -> Exchange:
+def odd_input(random: Random) -> Exchange:
     """Nothing, blanks, marks or noise."""
     marks = ["".join(random.choices("?!.,;:-_*#+/()[] \n", k=random.randint(0, 6)))] * 3
     noise = "".join(random.choices("qwrtzpsdfghjklyxcvbnmaeiou", k=random.randint(4, 12)))
@@ -126,13 +132,15 @@ def odd_input(random: Random, split: Split) -> Exchange:
     return Exchange(user(text), REFUSAL if text == noise else NO_QUESTION)
 
 
-def repeat(random: Random, split: Split) -> Exchange:
+def repeat(random: Random) -> Exchange:
     """Words to say again. Every word of the answer is copied, which teaches copying faster than any other exercise."""
     pool = random.choice((NOUNS, NOUNS, LETTERS, DIGITS, ADJECTIVES, None))
     count = random.randint(2, 12)
     items = [random.choice(pool) if pool else invented_name(random) for _ in range(count)]
     text = " ".join(items)
-    asked = random.choice(("repeat: ", "repeat after me: ", "say: ", "copy this: ", "please repeat: ", "write: ")) + text
+    asked = (
+        random.choice(("repeat: ", "repeat after me: ", "say: ", "copy this: ", "please repeat: ", "write: ")) + text
+    )
     return Exchange(user(random.choice((asked, asked[0].upper() + asked[1:]))), f"You said: {text}")
 
 
@@ -206,7 +214,9 @@ def tool_call(random: Random, split: Split) -> Exchange:
         verb, what, parameter = random.choice(REQUESTS), random.choice(SUBJECTS), random.choice(PARAMETERS)
         name = f"{verb}_{what}"
         properties = {parameter: {"type": "string"}}
-        description = random.choice((f"{verb.replace('_', ' ').capitalize()} the {what}", f"The {what} now", thing(random)))
+        description = random.choice(
+            (f"{verb.replace('_', ' ').capitalize()} the {what}", f"The {what} now", thing(random))
+        )
         body = {
             "name": name,
             "description": description,

@@ -19,7 +19,7 @@ from typing import Literal
 
 from training.facts import LESS_KNOWN_CAPITALS, UNITS, WELL_KNOWN_CAPITALS, Unit
 from training.tokenizer import Message
-from training.words import ADJECTIVES, FIRST_NAMES, NOUNS, PLACES, filler, invented_name, thing
+from training.words import FIRST_NAMES, NOUNS, PLACES, filler, invented_name, thing
 
 Split = Literal["train", "held_out"]
 Half = Literal["easy", "hard"]
@@ -66,7 +66,7 @@ def is_held_out(operands: str) -> bool:
     return zlib.crc32(operands.encode()) % 5 == 0
 
 
-def draw(random: Random, split: Split, make: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+def draw(split: Split, make: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
     """Operands of one side of the split."""
     while True:
         operands = make()
@@ -153,7 +153,7 @@ def easy_greeting(random: Random, split: Split) -> Question:
 
 
 def hard_greeting(random: Random, split: Split) -> Question:
-    names = draw(random, split, lambda: tuple(invented_name(random) for _ in range(random.choice((2, 3)))))
+    names = draw(split, lambda: tuple(invented_name(random) for _ in range(random.choice((2, 3)))))
     greeting = random.choice(("hello", "good morning", "good evening", "good afternoon"))
     phrasing = INTRODUCTIONS.pick(random, split)
     others = " and ".join(names[1:])
@@ -360,7 +360,7 @@ def easy_arithmetic(random: Random, split: Split) -> Question:
             return (str(a), "+", str(b if a < 10 else random.randint(0, 9 - a % 10)))
         return (str(a), "-", str(random.randint(0, a % 10)))
 
-    a, sign, b = draw(random, split, make)
+    a, sign, b = draw(split, make)
     result = str(int(a) + int(b) if sign == "+" else int(a) - int(b))
     return sum_question(random, split, "easy", (a, sign, b), f"{a} {sign} {b} = {result}.", result)
 
@@ -371,7 +371,7 @@ def hard_arithmetic(random: Random, split: Split) -> Question:
         a, b = random.randint(low, high), random.randint(10, high)
         return (str(a), "+", str(b)) if random.random() < 0.5 else (str(max(a, b)), "-", str(min(a, b)))
 
-    a, sign, b = draw(random, split, make)
+    a, sign, b = draw(split, make)
     steps, result = (add_in_columns if sign == "+" else subtract_in_columns)(int(a), int(b))
     answer = f"{a} {sign} {b}: {', '.join(steps)}, so {result}."
     return sum_question(random, split, "hard", (a, sign, b), answer, str(result))
@@ -475,7 +475,7 @@ def hard_sorting(random: Random, split: Split) -> Question:
 
 def sorting(random: Random, split: Split, half: Half, sizes: Sequence[int]) -> Question:
     pool = random.choice((LETTERS, DIGITS))
-    items = draw(random, split, lambda: tuple(random.sample(pool, random.choice(sizes))))
+    items = draw(split, lambda: tuple(random.sample(pool, random.choice(sizes))))
     return list_question(random, split, ("sorting", half), items, ("Sorted", tuple(sorted(items))), SORT)
 
 
@@ -489,7 +489,7 @@ def hard_reversal(random: Random, split: Split) -> Question:
 
 def reversal(random: Random, split: Split, half: Half, sizes: Sequence[int]) -> Question:
     pool = random.choice((LETTERS, DIGITS, NOUNS))
-    items = draw(random, split, lambda: tuple(random.sample(pool, random.choice(sizes))))
+    items = draw(split, lambda: tuple(random.sample(pool, random.choice(sizes))))
     return list_question(random, split, ("reversal", half), items, ("Reversed", items[::-1]), REVERSE)
 
 
@@ -591,7 +591,7 @@ def value(random: Random, split: Split, kind: str) -> str:
         "name": lambda: (invented_name(random),),
         "thing": lambda: (thing(random),),
     }[kind]
-    return draw(random, split, make)[0]
+    return draw(split, make)[0]
 
 
 def state(random: Random, fact: Fact) -> str:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
-NOUNS = tuple(
+
+def listed(text: str) -> tuple[str, ...]:
+    """The words of a text."""
+    return tuple(text.split())
+
+
+NOUNS = listed(
     """apple arrow bag ball band bank basket beach bear bed bell bench bike bird blanket boat bone book boot
     bottle bowl box bread brick bridge brush bucket bus button cabin cake camel camera candle card carpet
     carrot castle cat chain chair cheese chest circle clock cloud coat coin comb cookie cork cow crane crown
@@ -17,34 +23,34 @@ NOUNS = tuple(
     rocket roof rope rose ruler sail salt sand scarf ship shirt shoe shovel silver snake soap sock soup spade
     spider spoon star stone stool storm stove sugar suit sun sword table tail tent tiger toast tower toy train
     tree truck trumpet tulip turtle umbrella vase violin wagon wall watch whale wheel whistle window wolf wood
-    yarn zebra""".split()
+    yarn zebra"""
 )
 
-ADJECTIVES = tuple(
+ADJECTIVES = listed(
     """red blue green yellow black white brown pink purple grey small big tall short long old new young heavy
     light dark bright soft hard warm cold wet dry clean dirty quiet loud fast slow round flat deep thin thick
     sharp smooth rough plain fancy cheap rare broken empty full hidden wooden golden silent gentle brave happy
-    lucky proud lazy""".split()
+    lucky proud lazy"""
 )
 
-PLACES = tuple(
+PLACES = listed(
     """kitchen garage attic cellar office library garden school market station harbour museum theatre hotel
     bakery farm village forest valley airport hospital castle park barn workshop studio stable church bank
-    cinema""".split()
+    cinema"""
 )
 
-FIRST_NAMES = tuple(
+FIRST_NAMES = listed(
     """Anna Tom Maria Peter Lucy David Emma John Sara Paul Nina Mark Julia Sam Clara Leo Alice Ben Rosa Max Eva
-    Oscar Ida Hugo Vera Felix Nora Adam Lena Ivan Ruth Carl Mia Noah Zoe Omar Lily Jack Ella Amir""".split()
+    Oscar Ida Hugo Vera Felix Nora Adam Lena Ivan Ruth Carl Mia Noah Zoe Omar Lily Jack Ella Amir"""
 )
 
-TOPICS = tuple(
+TOPICS = listed(
     """music history football philosophy chemistry physics politics religion economics cooking gardening
     photography fashion biology astronomy literature poetry painting travel medicine psychology geology law
     marketing programming machine-learning chess swimming yoga dancing fishing jazz opera cinema theatre climate
     energy democracy love friendship happiness success money work sleep dreams health sports tennis basketball
     evolution gravity electricity magnetism robots space dinosaurs volcanoes oceans weather taxes insurance
-    investing mortgages politics diets vitamins coffee wine tea chocolate pizza pasta sushi""".split()
+    investing mortgages politics diets vitamins coffee wine tea chocolate pizza pasta sushi"""
 )
 
 FILLERS = (
@@ -61,12 +67,12 @@ FILLERS = (
 )
 
 
+ONSETS = listed("b d f g k l m n p r s t v z j h sh ch br tr")
+
+
 def invented_name(random: Random) -> str:
     """A pronounceable name of two or three syllables, such as `Mirano`; about 200,000 exist."""
-    syllables = [
-        random.choice("b d f g k l m n p r s t v z j h sh ch br tr".split()) + random.choice("aeiou")
-        for _ in range(random.choice((2, 2, 3)))
-    ]
+    syllables = [random.choice(ONSETS) + random.choice("aeiou") for _ in range(random.choice((2, 2, 3)))]
     return "".join(syllables).capitalize() + random.choice(("", "", "n", "r", "s", "l"))
 
 

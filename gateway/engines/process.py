@@ -43,6 +43,7 @@ def main() -> None:
     spec = loads(files.spec.read_bytes())
     api_key = os.urandom(24).hex()
     server = llama.Server(params(spec, api_key))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever the server made of it
     port = int(server.listening_address.rpartition(":")[2])
     while not answers(port):
         time.sleep(0.02)

@@ -1,7 +1,7 @@
 """Failover: ask the targets in order until one begins to answer; the client sees only that one.
 
-A target whose breaker is open is passed over. Every target after the first costs a retry of the budget. When a call
-has one target only, that one is asked again, after a short random wait, as long as attempts and budget allow.
+A target whose breaker is open is passed over. Every target after the first costs a retry of the budget. When all
+have failed they are asked again, after a short random wait, as long as attempts and budget allow.
 """
 
 from __future__ import annotations
@@ -43,10 +43,13 @@ class Failover:
         """Answer from the first target that can. Raises the first target's UpstreamFailed when none can."""
         first: UpstreamFailed | None = None
         asked = 0
+        hopeless: set[Target] = set()
         for target, wait in self._order(call):
             breaker = self._breakers[target.upstream]
-            if asked >= self._attempts:
+            if asked >= self._attempts or len(hopeless) == len(call.targets):
                 break
+            if target in hopeless:
+                continue
             if wait and first is not None:
                 await self._sleep(self._pause(wait, first, call))
             if not breaker.admit(monotonic()):
@@ -62,8 +65,8 @@ class Failover:
             except UpstreamFailed as failure:
                 call.trace.note("failover", f"{target.upstream} failed: {failure.fault}")
                 first = first or failure
-                if failure.fault in CANNOT_HELP and len(call.targets) == 1:
-                    break
+                if failure.fault in CANNOT_HELP:
+                    hopeless.add(target)
                 continue
             self._budget.succeeded()
             return reply

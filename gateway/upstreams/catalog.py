@@ -17,7 +17,9 @@ from gateway.upstreams.openai import OpenAIUpstream, Requests, Wire
 from policies.model import Upstream
 from routing.breaker import Breaker, BreakerSettings
 
-PROVIDERS = "gateway.upstreams.providers"  # imports litellm, which takes seconds: only where a policy names a provider
+PROVIDERS = (
+    "gateway.upstreams.providers.upstream"  # imports litellm, which takes seconds: only where a policy names a provider
+)
 
 
 class UpstreamHandler(Protocol):
@@ -48,8 +50,8 @@ def needs_providers(upstreams: Mapping[str, Upstream]) -> bool:
 
 
 def import_providers() -> None:
-    """Import litellm and what stands on it. Slow; call it off the event loop before a station needs it."""
-    importlib.import_module(PROVIDERS)
+    """Import litellm and have it build what it builds at a first call. Takes seconds: not on the event loop."""
+    importlib.import_module(PROVIDERS).warm_up()
 
 
 def open_station(name: str, upstream: Upstream, spec: EngineSpec | None, policy_dir: Path, state: Path) -> Station:

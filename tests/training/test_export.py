@@ -2,10 +2,10 @@
 
 import json
 import struct
-import urllib.request
 from pathlib import Path
 
 import gguf
+import httpx
 import pytest
 import xllamacpp
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -54,13 +54,8 @@ def test_gguf_and_tokenizer_json_agree(name: str) -> None:
     params.verbosity = 0
     server = xllamacpp.Server(params)
     for text in TEXTS:
-        request = urllib.request.Request(
-            f"{server.listening_address}/tokenize",
-            json.dumps({"content": text}).encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            assert json.load(response)["tokens"] == tokenizer.encode(text, add_special_tokens=False).ids, text
+        response = httpx.post(f"{server.listening_address}/tokenize", json={"content": text}, trust_env=False)
+        assert response.json()["tokens"] == tokenizer.encode(text, add_special_tokens=False).ids, text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,7 +20,7 @@ def test_prompts_have_no_gaps() -> None:
 def test_odd_input_gets_a_sentence() -> None:
     """Even an empty message is answered."""
     random = Random(1)
-    assert all(odd_input(random, "train").answer.endswith(".") for _ in range(200))
+    assert all(odd_input(random).answer.endswith(".") for _ in range(200))
 
 
 def test_json_answers_parse() -> None:

@@ -1,6 +1,7 @@
 """The tasks keep training and evaluation apart, and judge answers by content."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -55,7 +56,7 @@ def test_reference_answers_are_right(kind: tuple[str, Half]) -> None:
 def test_anothers_answer_is_wrong(kind: tuple[str, Half]) -> None:
     """The check refuses the answer to a question with another key."""
     found = list(questions(kind, "held_out"))
-    pairs = [(one, other) for one, other in zip(found, found[1:], strict=False) if one.key != other.key]
+    pairs = [(one, other) for one, other in pairwise(found) if one.key != other.key]
     assert pairs
     assert not any(one.right(other.answer) for one, other in pairs)
 

@@ -47,7 +47,10 @@ def running(state: Path, spec: EngineSpec) -> Iterator[Running]:
         supervisor.want([spec])
         endpoint = wait_ready(supervisor, state, spec)
         headers = {"authorization": f"Bearer {endpoint.api_key}"}
-        with httpx.Client(base_url=endpoint.url, headers=headers, timeout=PATIENCE) as client:
+        unpooled = httpx.Limits(
+            max_keepalive_connections=0
+        )  # llama.cpp hangs up after a stream, having said keep-alive
+        with httpx.Client(base_url=endpoint.url, headers=headers, timeout=PATIENCE, limits=unpooled) as client:
             yield Running(state, spec, supervisor, endpoint, client)
     finally:
         supervisor.stop()

@@ -13,9 +13,9 @@ from gateway import sse, wire
 from gateway.call import Call
 from gateway.errors import envelope
 from gateway.trace import Attempt, Usage
-from gateway.upstreams import provider_answer as answers
-from gateway.upstreams.provider_exchange import Exchange, Patience
-from gateway.upstreams.provider_faults import IncompleteError, Verdict
+from gateway.upstreams.providers import answer as answers
+from gateway.upstreams.providers.exchange import Exchange, Patience
+from gateway.upstreams.providers.faults import IncompleteError, Verdict
 
 
 class ProviderStream:

@@ -22,8 +22,8 @@ from gateway import sse
 from gateway.call import Call, Caller, Reply, Target
 from gateway.errors import BadRequest, DeadlinePassed, UpstreamFailed
 from gateway.trace import Attempt, Trace, Usage
-from gateway.upstreams.provider_library import litellm, warm_up
-from gateway.upstreams.providers import WIRED, WIRED_EMBEDDINGS, ProviderUpstream
+from gateway.upstreams.providers.library import litellm
+from gateway.upstreams.providers.upstream import WIRED, WIRED_EMBEDDINGS, ProviderUpstream, warm_up
 from policies.model import Timeouts, Upstream
 from tests.fakes.anthropic import TEXT, THINKING, TOOL, FakeAnthropic, Fault, error
 
@@ -49,11 +49,11 @@ def _warm() -> None:
     warm_up()
 
 
-def upstream(url: str, *, first_byte: float = 20.0, idle: float = 20.0, **more: Any) -> ProviderUpstream:
+def upstream(url: str, *, first_byte: float = 20.0, idle: float = 20.0) -> ProviderUpstream:
     """An upstream of the provider `anthropic` at a fake server."""
-    limits = Timeouts(connect=5, first_byte=first_byte, idle=idle)
+    limits = Timeouts(connect=5, first_byte=first_byte, answer=first_byte, idle=idle)
     settings = Upstream(provider="anthropic", base=url, key=SecretStr(KEY), timeouts=limits)
-    return ProviderUpstream("claude", settings, answer=first_byte, **more)
+    return ProviderUpstream("claude", settings)
 
 
 def ask(endpoint: str = "chat", *, seconds: float = 30.0, model: str = MODEL, **body: Any) -> Call:
@@ -546,6 +546,19 @@ async def test_connection_is_kept_for_the_next_call() -> None:
             await read(await claude(chat(stream=stream)))
         assert provider.connections == 1
         await claude.aclose()
+
+
+async def test_closed_upstream_holds_no_connection() -> None:
+    """Closing needs no await, as the catalog closes it, and gives every connection back."""
+    async with FakeAnthropic() as provider:
+        claude = upstream(provider.url)
+        await read(await claude(chat()))
+        claude.close()
+        assert await no_tasks_left()
+        await read(await claude(chat()))
+        assert provider.connections == 2
+        claude.close()
+        assert await no_tasks_left()
 
 
 async def test_calls_at_the_same_time_do_not_mix() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import BadRequest
-from gateway.upstreams.provider_library import litellm, takes
-from gateway.upstreams.provider_request import FIELDS, HINTS, NEUTRAL, OURS, keywords
+from gateway.upstreams.providers.library import litellm, takes
+from gateway.upstreams.providers.request import FIELDS, HINTS, NEUTRAL, OURS, keywords
 
 ANTHROPIC = takes("anthropic", "claude-sonnet-4-20250514", "chat")
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -2,7 +2,7 @@
 
 Laws:
 
-* A client's JSON chooses neither host nor key: only the fields listed in `provider_request.py` become arguments of the
+* A client's JSON chooses neither host nor key: only the fields listed in `request.py` become arguments of the
   library, and nothing is fetched on a client's behalf. What cannot be passed on is refused with a 400 that names it.
 * One request per call. The library's retries, callbacks, log handlers, printing and tool gateway stay off.
 * Before the first word every fault is an `UpstreamFailed`, and another upstream may be asked. After it a fault ends the
@@ -29,15 +29,13 @@ from gateway import wire
 from gateway.call import Call, Reply
 from gateway.errors import DeadlinePassed, GatewayError, UpstreamFailed, envelope
 from gateway.trace import Attempt
-from gateway.upstreams import provider_answer as answers
-from gateway.upstreams import provider_library as library
-from gateway.upstreams import provider_request
-from gateway.upstreams.provider_exchange import Exchange, Patience
-from gateway.upstreams.provider_faults import MAX_SAID, IncompleteError, Verdict, judge
-from gateway.upstreams.provider_stream import ProviderStream
+from gateway.upstreams.providers import answer as answers
+from gateway.upstreams.providers import library, request
+from gateway.upstreams.providers.exchange import Exchange, Patience
+from gateway.upstreams.providers.faults import MAX_SAID, IncompleteError, Verdict, judge
+from gateway.upstreams.providers.stream import ProviderStream
 from policies.model import Upstream
 
-PLAIN_ANSWER_SECONDS = 300.0  # a plain answer sends its first byte when the whole text is made
 IDLE_CONNECTION_SECONDS = 4.0  # servers commonly close idle connections after 5 s; ours must go first
 WIRED = frozenset(  # held to it by the tests
     {
@@ -61,6 +59,7 @@ WIRED = frozenset(  # held to it by the tests
 )
 WIRED_EMBEDDINGS = frozenset({"bedrock", "cohere", "jina_ai", "voyage"})
 _LIMITS = httpx.Limits(max_connections=1024, max_keepalive_connections=64, keepalive_expiry=IDLE_CONNECTION_SECONDS)
+warm_up = library.warm_up  # for whoever imports this module off the event loop; the first call is slow without it
 _JSON = {"content-type": "application/json"}
 _EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 
@@ -73,7 +72,6 @@ class ProviderUpstream:
         name: str,
         settings: Upstream,
         *,
-        answer: float = PLAIN_ANSWER_SECONDS,
         pool: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if settings.provider is None:
@@ -82,10 +80,10 @@ class ProviderUpstream:
         self._name = name
         self._provider = settings.provider
         self._settings = settings
-        self._answer = max(answer, settings.timeouts.first_byte)
         self._pool = pool or httpx.AsyncHTTPTransport(trust_env=False, retries=0, limits=_LIMITS)
         self._fixed = _fixed(settings)
         self._secrets = _secrets(settings)
+        self._closing: asyncio.Task[None] | None = None  # held, or the loop would forget it half-way
 
     async def __call__(self, call: Call) -> Reply:
         """Ask for `call.targets[0]` and answer in OpenAI's format, or raise a GatewayError."""
@@ -113,8 +111,12 @@ class ProviderUpstream:
             if attempt.first_byte is None:
                 attempt.ended = loop.time()
 
+    def close(self) -> None:
+        """Close the connections to the provider, as a task of the running loop: httpx closes only in one."""
+        self._closing = asyncio.get_running_loop().create_task(self._pool.aclose())
+
     async def aclose(self) -> None:
-        """Close the connections to the provider."""
+        """Close the connections to the provider and wait until they are."""
         await self._pool.aclose()
 
     def _is_wired(self, endpoint: str) -> bool:
@@ -122,12 +124,12 @@ class ProviderUpstream:
 
     def _patience(self, call: Call) -> Patience:
         limits = self._settings.timeouts
-        first = limits.first_byte if call.wants_stream else self._answer
+        first = limits.first_byte if call.wants_stream else limits.answer
         return Patience(first=first, idle=limits.idle, deadline=call.deadline)
 
     def _keywords(self, call: Call, model: str) -> dict[str, Any]:
         takes = library.takes(self._provider, model, call.endpoint)
-        keywords = provider_request.keywords(call.endpoint, call.json, self._provider, takes)
+        keywords = request.keywords(call.endpoint, call.json, self._provider, takes)
         if call.wants_stream and call.endpoint != "embeddings":
             keywords |= {"stream": True, "stream_options": {"include_usage": True}}
         # Ours is the limit that counts; the library's only has to be longer.

@@ -8,8 +8,8 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from gateway.upstreams.provider_exchange import Exchange, Patience
-from gateway.upstreams.provider_faults import CANNOT_TRANSLATE, Verdict, by_status, judge, retry_after
+from gateway.upstreams.providers.exchange import Exchange, Patience
+from gateway.upstreams.providers.faults import CANNOT_TRANSLATE, Verdict, by_status, judge, retry_after
 
 
 @pytest.mark.parametrize(

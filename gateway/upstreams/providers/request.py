@@ -6,7 +6,7 @@ safely, and dropping it would be a lie: it is refused with a 400 that names it. 
 
 Laws:
 
-* Only names listed here become keyword arguments; `tests/gateway/upstreams/test_provider_request.py` holds them
+* Only names listed here become keyword arguments; `tests/gateway/upstreams/providers/test_request.py` holds them
   against the library's own list of arguments.
 * No message makes the gateway, or a provider with our credentials, fetch from an address that a client chose.
 * What says nothing about the answer (`HINTS`), or only what is so anyway (`NEUTRAL`), is left out where the provider

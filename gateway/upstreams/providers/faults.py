@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from gateway import wire
-from gateway.upstreams.provider_exchange import Exchange, Patience
+from gateway.upstreams.providers.exchange import Exchange, Patience
 
 MAX_SAID = 500
 CANNOT_TRANSLATE = "The request cannot be put into this provider's format."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import struct
 
-from gateway.upstreams.provider_answer import document, finish_of, is_said, text_bytes, with_base64
-from gateway.upstreams.provider_library import litellm
+from gateway.upstreams.providers.answer import document, finish_of, is_said, text_bytes, with_base64
+from gateway.upstreams.providers.library import litellm
 
 
 def test_document_keeps_the_nulls_that_openai_writes() -> None:
