@@ -88,22 +88,20 @@ class Client:
     async def _exchange(self, act: Act, number: int) -> int | None:
         reader, writer = await self._connected()
         writer.write(self._request(self._bodies[act.kind].numbered(number)))
-        if act.leaving != "stays":
-            await self._leave(act.leaving, reader)
+        if act.leaving in {"at once", "waiting"}:
+            await asyncio.sleep(_WAITING_S if act.leaving == "waiting" else 0)
+            self._abandon()
             return None
         head = await reader.readuntil(b"\r\n\r\n")
         status = int(head[9:12])
+        if act.leaving == "amid" and status == 200:
+            await reader.readuntil(b"data: ")
+            self._abandon()
+            return status
         await _read_body(reader, head.lower())
         if b"connection: close" in head.lower():
             self._abandon()
         return status
-
-    async def _leave(self, leaving: Leaving, reader: asyncio.StreamReader) -> None:
-        if leaving == "waiting":
-            await asyncio.sleep(_WAITING_S)
-        elif leaving == "amid":
-            await reader.readuntil(b"data: ")
-        self._abandon()
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is None:

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def run(options: SoakOptions, console: Console | None = None) -> SoakReport:
     if gateway is None or gateway.program is None:
         raise ValueError(f"{options.target} is not here: {gateway.install if gateway else 'no such gateway'}")
     cores = usual_cores()
-    with processes.on_cores(cores.load), Stand(cores) as stand:
+    with processes.on_cores(cores.load), Stand(cores, faulty=True) as stand:
         target = stand.start(gateway)
         # The same traffic first, a little of it: lazily opened files and full pools are no leak.
         _drive(stand, target, max(1_000, options.calls // 100), options.connections, lambda _: None)
@@ -191,7 +191,9 @@ def _by_process(target: Running) -> dict[str, float]:
 def to_json(report: SoakReport) -> dict[str, Any]:
     """Give the report as plain values."""
     options = {**asdict(report.options), "json": str(report.options.json), "peer_dir": str(report.options.peer_dir)}
-    return {**asdict(report), "options": options, "faults": report.faults}
+    score = {"calls": report.score.calls, "done": dict(report.score.done), "wrong": dict(report.score.wrong)}
+    plain = {name: value for name, value in asdict(replace(report, score=Score())).items() if name != "score"}
+    return {**plain, "options": options, "score": score, "faults": report.faults}
 
 
 def show(report: SoakReport, console: Console) -> None:
@@ -201,7 +203,8 @@ def show(report: SoakReport, console: Console) -> None:
     for name, count in score.done.most_common():
         console.print(f"  {count:>9,}  {name}", highlight=False)
     console.print(
-        f"resident memory after warm-up: {rise.value:+.2f} MB per 100,000 calls (95 %: {rise.low:+.2f} to {rise.high:+.2f})",
+        f"resident memory after warm-up: {rise.value:+.2f} MB per 100,000 calls "
+        f"(95 %: {rise.low:+.2f} to {rise.high:+.2f})",
         highlight=False,
     )
     console.print(f"before: {report.before}\nafter:  {report.after}", highlight=False)

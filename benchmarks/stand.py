@@ -67,8 +67,10 @@ class Running:
 class Stand:
     """The static upstream and what was put before it."""
 
-    def __init__(self, cores: Cores) -> None:
+    def __init__(self, cores: Cores, *, faulty: bool = False) -> None:
+        """`faulty`: the upstream will be asked for failures, so gateways get no circuit breakers."""
         self.cores = cores
+        self._faulty = faulty
         self.key = f"sk-bench-{secrets.token_hex(16)}"
         self._stack = ExitStack()
 
@@ -100,7 +102,7 @@ class Stand:
         assert gateway.program is not None  # noqa: S101  # whoever asks has seen that it is installed
         folder = self.folder / gateway.name
         folder.mkdir()
-        site = Site(self.upstream_port, processes.free_port(), processes.free_port(), folder, self.key)
+        site = Site(self.upstream_port, processes.free_port(), processes.free_port(), folder, self.key, self._faulty)
         launch = gateway.launch(gateway.program, site)
         program = self._start(launch.argv, dict(launch.env), gateway.name, self.cores.gateway)
         running = Running(gateway.name, site.port, program)

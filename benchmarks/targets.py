@@ -21,13 +21,17 @@ DIRECT = "direct"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a gateway stands: its upstream, its own ports, a folder for its files, and the key that calls carry."""
+    """Where a gateway stands: its upstream, its own ports, a folder for its files, and the key that calls carry.
+
+    Before a `faulty` upstream, one that fails on purpose, circuit breakers are off: open, they would hide all else.
+    """
 
     upstream_port: int
     port: int
     side_port: int
     folder: Path
     key: str
+    faulty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,9 @@ def _nginx_gateway() -> Gateway:
 
 def _sluice(program: Path, site: Site) -> Launch:
     policy = site.folder / "policy.yaml"
+    breaker = ", breaker: {failures: 1.0}" if site.faulty else ""
     policy.write_text(
-        f"upstreams:\n  static: {{url: 'http://127.0.0.1:{site.upstream_port}/v1'}}\n"
+        f"upstreams:\n  static: {{url: 'http://127.0.0.1:{site.upstream_port}/v1'{breaker}}}\n"
         "models:\n  static: {targets: [{upstream: static}]}\n"
         "keys:\n  - {name: bench, key: '${BENCH_KEY}', tenant: bench}\n"
     )
@@ -117,6 +122,7 @@ def _vllm(program: Path, site: Site) -> Launch:
 def _router_options(site: Site) -> list[str]:
     options = ["--worker-urls", f"http://127.0.0.1:{site.upstream_port}", "--policy", "round_robin"]
     options += ["--host", "127.0.0.1", "--port", str(site.port), "--disable-retries"]
+    options += ["--disable-circuit-breaker"] if site.faulty else []
     return [*options, "--prometheus-host", "127.0.0.1", "--prometheus-port", str(site.side_port)]
 
 

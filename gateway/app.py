@@ -21,6 +21,7 @@ from gateway import auth, sse, wire
 from gateway.call import Call, Reply
 from gateway.errors import (
     BadRequest,
+    Draining,
     GatewayError,
     NoSuchMethod,
     NoSuchPath,
@@ -191,6 +192,10 @@ class _Exchange:
             await self._refuse(error)
         except _ClientLeft:
             trace.status, trace.outcome = CLIENT_LEFT, "client_left"
+        except asyncio.CancelledError:
+            # The time to drain is over. The cancellation ends here, where the server's task would end with it: raised
+            # further it would only be logged as a fault.
+            await self._refuse(Draining("The gateway is going down and could not finish this call."))
         except Exception:
             # A fault of our own in any layer: the client is told, the record says so, and the next call is served.
             log.exception("call %s failed inside the gateway", trace.id)

@@ -20,6 +20,43 @@ MAX_HEADER_BYTES = 64 * 1024
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
+class Cork:
+    """A client's transport that sends a status line and headers together with what follows them.
+
+    uvicorn writes them apart; on loopback and small answers the second system call is a tenth of all the work.
+    """
+
+    __slots__ = ("_held", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """Write, but hold a final answer's head until its first byte of body or the end."""
+        if self._held:
+            data, self._held = self._held + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self._held = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what is held: the answer has no body."""
+        if self._held:
+            self._transport.write(self._held)
+            self._held = b""
+
+    def close(self) -> None:
+        """Send what is held, then close."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the transport's."""
+        return getattr(self._transport, name)
+
+
 class Listener(HttpToolsProtocol):
     """One client connection."""
 
@@ -37,6 +74,8 @@ class Listener(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)  # type: ignore[arg-type]
+        self._cork = Cork(self.transport)
+        self.transport = self._cork  # type: ignore[assignment] # it is one but for the held head
         self._wait(self.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -76,6 +115,11 @@ class Listener(HttpToolsProtocol):
         """The next bytes begin a new request."""
         self._in_head, self._in_request, self._head_bytes = True, False, 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is whole; one without a body still has its head held."""
+        self._cork.flush()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""

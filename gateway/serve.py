@@ -78,6 +78,7 @@ class Serve:
                 self._tick()
                 time.sleep(TICK_SECONDS)
         finally:
+            listening.close()  # else clients that come while the workers drain would wait in vain
             self._stop()
 
     def _tick(self) -> None:
@@ -85,12 +86,19 @@ class Serve:
         for kept in self._kept:
             kept.tick()
         if self._watcher.changed():
-            with suppress(PolicyError):  # each worker says what is wrong with it
-                self._loaded = self._read_policy()
-                self._want_engines()
+            self._follow_edit()
         if self._forget_at is not None and time.monotonic() >= self._forget_at:
             self._forget_at = None
             self._engines.want(self._wanted)
+
+    def _follow_edit(self) -> None:
+        """Start the engines that an edit asks for. Whatever is wrong with the edit, the old policy goes on."""
+        try:
+            with suppress(PolicyError):  # each worker says what is wrong with it
+                self._loaded = self._read_policy()
+                self._want_engines()
+        except CannotServe as error:
+            log.error("the edited policy's engines cannot start: %s", error)
 
     def _read_policy(self) -> LoadedPolicy:
         return load(self._settings.policy, self._environ, self._settings.gguf)

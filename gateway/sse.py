@@ -12,6 +12,8 @@ import orjson
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 DONE = b"data: [DONE]\n\n"
+MARKS = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")  # an empty line, in every mixture of line ends
+LONGEST_MARK = 4
 
 
 class EventTooLong(Exception):
@@ -19,39 +21,36 @@ class EventTooLong(Exception):
 
 
 class EventSplitter:
-    """Turns chunks cut anywhere into blocks of whole events."""
+    """Turns chunks cut anywhere into blocks of whole events. Its work grows with the bytes, however they are cut."""
 
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     @property
     def rest(self) -> bytes:
         """The beginning of an event whose end has not come."""
-        return self._rest
+        return bytes(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Every event that is now whole, as one block of bytes; b"" while there is none."""
-        if self._rest:
-            data = self._rest + data
-        elif data.endswith(b"\n\n"):
+        """Every event that is now whole, as one block of bytes; b"" while there is none. Raises EventTooLong."""
+        rest = self._rest
+        if not rest and data.endswith(b"\n\n"):
             return data
-        end = _last_end(data)
-        self._rest = data[end:]
-        if len(self._rest) > MAX_EVENT_BYTES:
+        seam = max(0, len(rest) - LONGEST_MARK + 1)  # what lies before has been searched
+        rest += data
+        end = _last_end(rest, seam)
+        block = bytes(rest[:end])
+        del rest[:end]
+        if len(rest) > MAX_EVENT_BYTES:
             raise EventTooLong
-        return data[:end]
+        return block
 
 
-def _last_end(data: bytes) -> int:
-    end = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
-    if b"\r" in data:
-        for mark in (b"\r\n\r\n", b"\r\r"):
-            at = data.rfind(mark)
-            if at >= 0:
-                end = max(end, at + len(mark))
-    return end
+def _last_end(data: bytearray, start: int) -> int:
+    marks = MARKS if data.find(b"\r", start) >= 0 else MARKS[:1]
+    return max(at + len(mark) if (at := data.rfind(mark, start)) >= 0 else 0 for mark in marks)
 
 
 def events(block: bytes) -> Iterator[bytes]:

@@ -56,6 +56,7 @@ class Worker:
             await server.serve(sockets=[listening])
         finally:
             tending.cancel()
+            await asyncio.sleep(0.01)  # calls that were cut when the time to drain was over write their records
             self._runtime.close()
             await asyncio.to_thread(self._journal.close)
 
@@ -98,7 +99,7 @@ class Worker:
                 self._runtime.accept()
                 log.info("policy %s is in force", loaded.version)
             self._runtime.last_refusal = None
-        except (PolicyError, PolicyRefused, OSError) as refusal:
+        except (PolicyError, PolicyRefused, OSError, ImportError) as refusal:
             self._runtime.refuse(str(refusal))
             log.error("policy edit refused, the old policy stays in force: %s", refusal)
 

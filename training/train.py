@@ -56,12 +56,12 @@ WEIGHTS = {
     "arithmetic": 1.4,
     "sorting": 1.0,
     "reversal": 1.4,
-    "copying": 1.8,
+    "copying": 2.6,
 }
-TINY_WEIGHTS = {**WEIGHTS, "capitals": 0.8, "arithmetic": 2.5}
+TINY_WEIGHTS = {**WEIGHTS, "capitals": 0.8, "arithmetic": 2.5, "copying": 1.8}
 RECIPES = {
     "sluice-tiny": Recipe(Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 2300, (0.05, 0.08), TINY_WEIGHTS),
-    "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 2400, (0.5, 0.6), WEIGHTS),
+    "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 2400, (0.4, 0.4), WEIGHTS),
     "sluice-small": Recipe(
         Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640), 600, (0.6, 0.7), WEIGHTS, grown_from="sluice-seed"
     ),

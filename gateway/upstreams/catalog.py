@@ -17,9 +17,8 @@ from gateway.upstreams.openai import OpenAIUpstream, Requests, Wire
 from policies.model import Upstream
 from routing.breaker import Breaker, BreakerSettings
 
-PROVIDERS = (
-    "gateway.upstreams.providers.upstream"  # imports litellm, which takes seconds: only where a policy names a provider
-)
+SECRET_PART = 8  # characters: "Bearer abc..." is a secret, and so is what stands after the blank
+PROVIDERS = "gateway.upstreams.providers.upstream"  # imports litellm: only where a policy names a provider
 
 
 class UpstreamHandler(Protocol):
@@ -78,7 +77,7 @@ def _wire(upstream: Upstream, origin: Origin) -> Wire:
     return Wire(
         origin=origin,
         headers=tuple(headers.items()),
-        secrets=tuple(secrets),
+        secrets=tuple(secrets) + tuple(part for secret in secrets for part in secret.split() if len(part) >= SECRET_PART),
         connect=timeouts.connect,
         first_byte=timeouts.first_byte,
         answer=timeouts.answer,

@@ -116,6 +116,11 @@ class Response:
         if not self._done and self._fault is None:
             self._connection.fail(TransportFault("cut", "we hung up"))
 
+    @property
+    def is_whole(self) -> bool:
+        """Say whether the answer has come to its end, so that `next` need not wait."""
+        return self._done
+
     async def started(self) -> None:
         """Wait for status and headers."""
         while not self.status:
@@ -145,6 +150,7 @@ class Response:
         """Take body bytes; say whether the reader has fallen too far behind."""
         self._chunks.append(data)
         self._size += len(data)
+        self.wake()
         return self._size > HIGH_WATER
 
     def end(self, fault: TransportFault | None) -> None:
@@ -174,6 +180,10 @@ class _Connection(asyncio.Protocol):
         self._release = release
         self._lost = lost
         self._transport: asyncio.Transport | None = None
+        self._body: list[bytes] = []  # what the present feed of the parser brought
+        # The parser's body callback is the list's own method: a stream comes in many small HTTP chunks, and a Python
+        # call for each of them would be the dearest part of passing it on.
+        self.on_body = self._body.append
         self._parser = httptools.HttpResponseParser(self)
         self._response: Response | None = None
         self._headers: dict[str, str] = {}
@@ -195,14 +205,9 @@ class _Connection(asyncio.Protocol):
         self._headers, self._header_bytes, self._untouched = {}, 0, True
         self._patience = patience
         self._last = now = self.loop.time()
-        self._timer = self.loop.call_at(min(now + patience.first_byte, patience.until), self._tick)
+        self._timer = self.loop.call_at(min(now + patience.first_byte, now + patience.idle, patience.until), self._tick)
         transport.writelines([head, body])
         return response
-
-    @property
-    def is_usable(self) -> bool:
-        """Say whether an idle connection can take another request."""
-        return not self.is_lost and self.loop.time() - self.idle_since < IDLE_SECONDS
 
     @property
     def is_lost(self) -> bool:
@@ -254,6 +259,8 @@ class _Connection(asyncio.Protocol):
         elif now >= due and response.is_awaited:
             self.fail(TransportFault("stall", f"nothing more for {wait:g} s"))
         else:
+            # Never later than an idle wait from now: the first byte may come in between, and then be the last.
+            due = min(due, now + patience.idle)
             self._timer = self.loop.call_at(min(max(due, now + 0.05), patience.until), self._tick)
 
     # asyncio.Protocol
@@ -270,17 +277,26 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._hand_over()
             self.fail(TransportFault("garbage", f"not HTTP/1.1: {type(error).__name__}"))
             return
-        response = self._response
-        if response is None:
-            return
-        if not self._untouched:  # headers that drip must not prolong the wait for the first byte
-            self._last = self.loop.time()
-        if response.status:
-            response.wake()
-        elif self._header_bytes > MAX_HEADER_BYTES:
+        if self._body:
+            self._hand_over()
+        elif self._response is not None and not self._response.status and self._header_bytes > MAX_HEADER_BYTES:
             self.fail(TransportFault("garbage", f"over {MAX_HEADER_BYTES} bytes of headers"))
+
+    def _hand_over(self) -> None:
+        """Give the reader what the parser brought, in one piece, and pause reading when nobody takes it."""
+        body = self._body
+        response = self._response
+        if response is not None and body:
+            # Only bytes of the body begin the answer: headers that drip must not prolong the wait for the first.
+            self._untouched = False
+            self._last = self.loop.time()
+            if response.add(body[0] if len(body) == 1 else b"".join(body)) and not self._paused:
+                self._paused = True
+                cast(asyncio.Transport, self._transport).pause_reading()
+        body.clear()
 
     def eof_received(self) -> None:
         response = self._response
@@ -315,18 +331,12 @@ class _Connection(asyncio.Protocol):
         elif self._response is not None:
             self._response.begin(status, self._headers)
 
-    def on_body(self, data: bytes) -> None:
-        """Hand body bytes on, and pause reading when nobody takes them."""
-        self._untouched = False
-        if self._response is not None and self._response.add(data) and not self._paused:
-            self._paused = True
-            cast(asyncio.Transport, self._transport).pause_reading()
-
     def on_message_complete(self) -> None:
         """The answer is whole; the connection may serve again if the server keeps it."""
         if self._response is None or not self._response.status:
             return
         keep = self._parser.should_keep_alive()
+        self._hand_over()
         self.resume()
         self._finish(None)
         if keep:
@@ -338,10 +348,18 @@ class _Connection(asyncio.Protocol):
 class Pool:
     """Keep-alive connections to one origin. Open it and close it in the same event loop."""
 
-    def __init__(self, origin: Origin, *, tls: ssl.SSLContext | None = None, limit: int = 1024) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        tls: ssl.SSLContext | None = None,
+        limit: int = 1024,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
         self._origin = origin
         self._tls = tls if origin.tls else None
         self._limit = limit
+        self._idle_seconds = idle_seconds
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
         self._connecting = 0
@@ -383,7 +401,7 @@ class Pool:
     async def _take(self, patience: Patience) -> _Connection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_usable:
+            if not connection.is_lost and connection.loop.time() - connection.idle_since < self._idle_seconds:
                 connection.reused = True
                 return connection
             connection.close()

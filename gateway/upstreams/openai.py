@@ -309,7 +309,7 @@ class _StreamWatch:
     def see(self, block: bytes) -> bytes:
         """Look at a block of events; return what the client gets of it."""
         self._events += block.count(b"data:")
-        if b"[DONE]" in block[-16:] and DONE_LINE.search(block):
+        if b"[DONE]" in block[-16:] and DONE_LINE.search(block, max(0, len(block) - 64)):
             self.is_done = True
         if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
             self.is_finished = True
@@ -379,7 +379,7 @@ def _asked_for_usage(call: Call) -> bool:
 
 async def _next_or_end(response: Response, watch: _StreamWatch) -> bytes:
     """The next bytes. After `[DONE]` the client is not kept waiting for a server that does not end its answer."""
-    if not watch.is_done:
+    if not watch.is_done or response.is_whole:
         return await response.next()
     try:
         async with asyncio.timeout(LINGER_SECONDS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import openai
 import pytest
 
 from tests.engines.counters import Counters
-from tests.engines.process import NotStarted, Server, free_port, running
+from tests.engines.process import Server, free_port, running
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".vllm"
@@ -52,21 +53,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(scope="session")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """vLLM on a free port, with an empty home."""
+@contextmanager
+def vllm_server(folder: Path) -> Iterator[Server]:
+    """Run vLLM on a free port, with `folder` as its empty home. Skips where it is not set up."""
     if not (ENVIRONMENT / ".ready").exists():
         pytest.skip("vLLM is not set up: run `make test-engines`, or `bash tests/engines/setup_vllm.sh .vllm`")
     if not (CHECKPOINT / "model.safetensors").exists():
         pytest.skip("the INT8 checkpoint of sluice-small is not in training/checkpoints")
-    folder = tmp_path_factory.mktemp("vllm")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    try:
-        with running(_vllm(port), _environ(folder), url, "/health", folder / "vllm.log", VLLM_START_SECONDS) as server:
-            yield server
-    except NotStarted as error:
-        pytest.fail(f"vLLM: {error}", pytrace=False)
+    with running(_vllm(port), _environ(folder), url, "/health", folder / "vllm.log", VLLM_START_SECONDS) as server:
+        yield server
 
 
 def _vllm(port: int) -> list[str]:
@@ -99,13 +96,12 @@ def _environ(home: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def gateway(vllm: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The gateway on a free port, with vLLM as its only upstream."""
-    folder = tmp_path_factory.mktemp("gateway")
+@contextmanager
+def gateway_server(folder: Path, engine: Server) -> Iterator[Server]:
+    """Run the gateway on a free port, with one vLLM as its only upstream."""
     policy = folder / "policy.yaml"
     policy.write_text(
-        f"version: 1\nupstreams: {{vllm: {{url: {vllm.url}/v1}}}}\n"
+        f"version: 1\nupstreams: {{vllm: {{url: {engine.url}/v1}}}}\n"
         f"models: {{{MODEL}: {{targets: [{{upstream: vllm}}], serves: [chat, completions]}}}}\n"
     )
     port = free_port()
@@ -113,11 +109,22 @@ def gateway(vllm: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     command += ["--admin-port", str(free_port()), "--state", str(folder / "state")]
     environ = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
     url = f"http://127.0.0.1:{port}"
-    try:
-        with running(command, environ, url, "/readyz", folder / "gateway.log", GATEWAY_START_SECONDS) as server:
-            yield server
-    except NotStarted as error:
-        pytest.fail(f"the gateway: {error}", pytrace=False)
+    with running(command, environ, url, "/readyz", folder / "gateway.log", GATEWAY_START_SECONDS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The vLLM that the tests share."""
+    with vllm_server(tmp_path_factory.mktemp("vllm")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gateway(vllm: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The gateway in front of it."""
+    with gateway_server(tmp_path_factory.mktemp("gateway"), vllm) as server:
+        yield server
 
 
 @pytest.fixture(scope="session", params=["direct", "gateway"])

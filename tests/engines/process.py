@@ -25,14 +25,28 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it answers and where it logs."""
+    """A running server: where it answers, where it logs, and the process group of all it started."""
 
     url: str
     log: Path
+    group: int
 
     def tail(self) -> str:
         """The last lines of the log."""
         return tail(self.log)
+
+    def kill(self, title: str) -> None:
+        """Kill one process of the group by the beginning of its title, as the kernel does when memory is short."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(ProcessLookupError, FileNotFoundError):
+                if folder.joinpath("cmdline").read_bytes().startswith(title.encode()) and self._owns(int(folder.name)):
+                    os.kill(int(folder.name), signal.SIGKILL)
+                    return
+        raise LookupError(f"no process {title} in the group")
+
+    def _owns(self, process: int) -> bool:
+        """Say whether a process belongs to this server."""
+        return os.getpgid(process) == self.group
 
 
 def tail(log: Path) -> str:
@@ -64,7 +78,7 @@ def running(
         )
         try:
             _await_ready(process, url + ready, log, seconds)
-            yield Server(url, log)
+            yield Server(url, log, process.pid)
         finally:
             _end_group(process)
 

@@ -57,6 +57,13 @@ def test_int8_weights_run_on_the_int8_kernel(vllm: Server) -> None:
     assert "CPUInt8ScaledMMLinearKernel for CompressedTensorsW8A8Int8" in vllm.log.read_text()
 
 
+def test_the_quantized_model_answers_right(client: openai.OpenAI, served: Served) -> None:
+    """What the model learned survives its quantization, vLLM's kernels and the gateway."""
+    answer = ask(client, served, QUESTION, temperature=0, max_tokens=30).choices[0]
+    assert "Paris" in (answer.message.content or "")
+    assert answer.finish_reason == "stop"
+
+
 def test_the_model_is_listed(client: openai.OpenAI, served: Served) -> None:
     """An application finds the model by its served name."""
     assert served.model in [model.id for model in client.models.list()]
@@ -137,7 +144,7 @@ def test_a_seed_repeats_an_answer(client: openai.OpenAI, served: Served) -> None
 def test_a_stop_string_ends_the_answer_before_it(client: openai.OpenAI, served: Served) -> None:
     """The text ends before the stop string, and vLLM says which one it was."""
     whole = ask(client, served, QUESTION, temperature=0, ignore_eos=True).choices[0].message.content or ""
-    stop = next(letter for letter in whole if letter.isalpha())
+    stop = [letter for letter in whole if letter.isalpha()][-1]
     cut = ask(client, served, QUESTION, temperature=0, ignore_eos=True, stop=[stop]).choices[0]
     assert cut.message.content == whole[: whole.index(stop)]
     assert cut.finish_reason == "stop"

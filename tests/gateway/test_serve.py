@@ -132,6 +132,7 @@ async def test_serves_and_drains(tmp_path: Path) -> None:
             text = await anext(chunks)
             g.process.terminate()
             await _until_refused(g.port)
+            assert g.process.returncode is None
             text += "".join([chunk async for chunk in chunks])
         assert said(text) == "".join(WORDS)
         assert events(text)[-1] == "[DONE]"
