@@ -261,7 +261,7 @@ def main(argv: Sequence[str]) -> int:
     # An unhandled SIGTERM would leave the gateways running; as an exception it passes every `with` on its way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = run(options)
-    show(report, Console())
+    show(report, Console(width=None if sys.stdout.isatty() else 150))
     if options.json:
         options.json.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
     return 0 if report.valid else 1

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from gateway.auth import is_local_name
 from gateway.engines.minilm import PackageMissing, ensure
@@ -36,6 +37,7 @@ from policies.watch import Watcher
 TICK_SECONDS = 0.1
 OLD_ENGINE_SECONDS = 60.0  # an engine that an edit removed still serves the calls that began before
 READY_SECONDS = 120.0
+SLOW_ENGINE_SECONDS = 20.0  # after that the engines that are up are enough to say so
 BACKLOG = 2048
 log = logging.getLogger("sluice")
 
@@ -137,7 +139,7 @@ class Serve:
             for kept in self._kept:
                 if kept.exit_code is not None:
                     raise CannotServe(f"{kept.name} could not start; its reason stands above.")
-            if _is_ready(self._settings):
+            if self._is_up(patient=time.monotonic() < until - READY_SECONDS + SLOW_ENGINE_SECONDS):
                 self._say(self._banner())
                 return
             time.sleep(0.02)
@@ -145,6 +147,13 @@ class Serve:
             log.error(
                 "not ready after %g s; still trying. See %s for the engines' logs.", READY_SECONDS, self._state.dir
             )
+
+    def _is_up(self, *, patient: bool) -> bool:
+        """Say whether both planes answer; while `patient`, also whether every engine does."""
+        settings = self._settings
+        data = _get(settings.host, settings.port, "/readyz")
+        admin = _get(settings.admin_host, settings.admin_port, "/healthz")
+        return admin is not None and data is not None and (not patient or data.get("status") == "ready")
 
     def _banner(self) -> str:
         settings = self._settings
@@ -212,13 +221,16 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _is_ready(settings: Settings) -> bool:
-    connection = http.client.HTTPConnection(_reachable(settings.host), settings.port, timeout=1)
+def _get(host: str, port: int, path: str) -> dict[str, Any] | None:
+    """What one of our own pages says, or None while it cannot be had or is not 200."""
+    connection = http.client.HTTPConnection(_reachable(host), port, timeout=1)
     try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
+        connection.request("GET", path)
+        response = connection.getresponse()
+        told: dict[str, Any] | None = json.loads(response.read()) if response.status == 200 else None
+        return told
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
     finally:
         connection.close()
 

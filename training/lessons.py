@@ -14,7 +14,7 @@ from training import outside
 from training.outside import REFUSAL, Exchange
 from training.tasks import GENERATORS, HARD_TEXTS, Half, fact_question, facts_about, passage, user
 from training.tokenizer import Message, frame
-from training.words import ADJECTIVES, FIRST_NAMES, NOUNS
+from training.words import ADJECTIVES, FIRST_NAMES, NOUNS, filler
 
 CONVERSATIONS_TO_CHOOSE_FROM = 12
 QUESTIONS_ABOUT_ONE_TEXT = 5
@@ -44,8 +44,15 @@ class Lessons:
         return Exchange(found.turns, found.answer)
 
     def refused(self, random: Random) -> Exchange:
+        """One prompt that is no task, or several run together with other sentences: long prompts are refused too."""
+        parts = [self.foreign(random)]
+        if random.random() < 0.3:
+            parts += [random.choice((self.foreign, filler))(random) for _ in range(random.randint(1, 6))]
+        return Exchange(user(random.choice((" ", ". ", "\n")).join(parts)), REFUSAL)
+
+    def foreign(self, random: Random) -> str:
         known = self.queries and random.random() < 0.5
-        return Exchange(user(random.choice(self.queries) if known else outside.outside(random, "train")), REFUSAL)
+        return random.choice(self.queries) if known else outside.outside(random, "train")
 
     def conversation(self, random: Random) -> list[Message]:
         """One to four exchanges; one that brings its own system prompt stands at the start or not at all."""
@@ -66,7 +73,8 @@ class Lessons:
         return about_a_text(random, sizes, random.choice((0, 1, 2, 3)), as_system=random.random() < 0.5)
 
     def short(self, random: Random) -> list[Message]:
-        return self.several_questions(random) if random.random() < 0.12 else self.conversation(random)
+        """A conversation that fits a row."""
+        return self.several_questions(random) if random.random() < self.hard / 3 else self.conversation(random)
 
 
 def repeat(random: Random) -> Exchange:

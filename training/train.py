@@ -44,26 +44,25 @@ class Recipe:
     rows: int = 8
     row_length: int = 256
     long_share: float = 0.03
-    matrix_rate: float = 0.01
+    matrix_rate: float = 0.007
     embedding_rate: float = 0.002
     seed: int = 7
 
 
 WEIGHTS = {
-    "greetings": 0.5,
+    "greetings": 0.7,
     "capitals": 1.0,
-    "units": 0.6,
-    "arithmetic": 1.4,
-    "sorting": 1.0,
-    "reversal": 1.4,
-    "copying": 2.6,
+    "units": 1.0,
+    "arithmetic": 2.2,
+    "sorting": 0.9,
+    "reversal": 0.9,
+    "copying": 2.2,
 }
-TINY_WEIGHTS = {**WEIGHTS, "capitals": 0.8, "arithmetic": 2.5, "copying": 1.8}
 RECIPES = {
-    "sluice-tiny": Recipe(Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 2300, (0.05, 0.08), TINY_WEIGHTS),
-    "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 2400, (0.4, 0.4), WEIGHTS),
+    "sluice-tiny": Recipe(Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 2300, (0.05, 0.08), WEIGHTS),
+    "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 3900, (0.4, 0.65), WEIGHTS),
     "sluice-small": Recipe(
-        Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640), 600, (0.6, 0.7), WEIGHTS, grown_from="sluice-seed"
+        Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640), 450, (0.6, 0.65), WEIGHTS, grown_from="sluice-seed"
     ),
 }
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from gateway.call import Call, Reply
 from gateway.engines.spec import EngineSpec
 from gateway.upstreams.engine import EngineRequests
+from gateway.upstreams.folding import Folding
 from gateway.upstreams.http import Origin, Pool
 from gateway.upstreams.openai import OpenAIUpstream, Requests, Wire
 from policies.model import Upstream
@@ -61,7 +62,7 @@ def open_station(name: str, upstream: Upstream, spec: EngineSpec | None, policy_
         return Station(provider.ProviderUpstream(name, upstream), breaker)
     if spec is not None:
         requests: Requests = EngineRequests(state, spec)
-        return Station(OpenAIUpstream(name, _engine_wire(upstream, spec), requests), breaker)
+        return Station(Folding(OpenAIUpstream(name, _engine_wire(upstream, spec), requests)), breaker)
     wire = _wire(upstream, Origin.parse(upstream.url or ""))
     pool = Pool(wire.origin, tls=_tls(upstream, policy_dir), limit=upstream.max_connections)
     return Station(OpenAIUpstream(name, wire, pool), breaker)
@@ -77,7 +78,8 @@ def _wire(upstream: Upstream, origin: Origin) -> Wire:
     return Wire(
         origin=origin,
         headers=tuple(headers.items()),
-        secrets=tuple(secrets) + tuple(part for secret in secrets for part in secret.split() if len(part) >= SECRET_PART),
+        secrets=tuple(secrets)
+        + tuple(part for secret in secrets for part in secret.split() if len(part) >= SECRET_PART),
         connect=timeouts.connect,
         first_byte=timeouts.first_byte,
         answer=timeouts.answer,

@@ -8,6 +8,8 @@ from gateway.engines.endpoint import Endpoint, read_endpoint
 from gateway.engines.spec import EngineSpec
 from gateway.upstreams.http import Origin, Patience, Pool, Response, TransportFault
 
+MAX_CONNECTIONS = 256  # as many as the engine has threads for; a further one would stall behind an idle one
+
 
 class EngineRequests:
     """Requests to the engine of `spec`, wherever it listens at the moment."""
@@ -42,7 +44,7 @@ class EngineRequests:
         if found is not None and found != self._endpoint:
             self.close()
             self._endpoint = found
-            self._pool = Pool(Origin(tls=False, host="127.0.0.1", port=found.port))
+            self._pool = Pool(Origin(tls=False, host="127.0.0.1", port=found.port), limit=MAX_CONNECTIONS)
         return found is not None
 
     def close(self) -> None:

@@ -199,7 +199,9 @@ def test_bad_request(client: OpenAI) -> None:
 def test_client_timeout(client: OpenAI) -> None:
     """The package's own timeout ends a call; the next is served."""
     with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=0.001).chat.completions.create(model="sluice-small", messages=QUESTION)
+        client.with_options(timeout=0.3).chat.completions.create(
+            model="sluice-small", messages=QUESTION, max_tokens=3000, extra_body={"ignore_eos": True}
+        )
     assert client.chat.completions.create(model="sluice-small", messages=QUESTION).choices
 
 

@@ -89,10 +89,12 @@ async def test_a_deadline_that_is_none(value: str, tmp_path: Path, policy: Polic
 async def test_total(tmp_path: Path, policy: Policy) -> None:
     """The rule's total bounds the call over all attempts; a client may ask for less, never for more."""
     rule = "  - {name: r, timeouts: {total: 150ms}}"
-    async with FakeOpenAI(always=Act("blackhole")) as fake:
-        async with gateway(tmp_path, policy(fake.url, rules=rule).replace("300ms", "30s")) as g:
-            began = monotonic()
-            answer = await g.chat(headers={"x-request-timeout": "60"})
+    async with (
+        FakeOpenAI(always=Act("blackhole")) as fake,
+        gateway(tmp_path, policy(fake.url, rules=rule).replace("300ms", "30s")) as g,
+    ):
+        began = monotonic()
+        answer = await g.chat(headers={"x-request-timeout": "60"})
     assert answer.status_code == 504
     assert monotonic() - began < SOON
 

@@ -166,10 +166,13 @@ async def test_refused_connection(tmp_path: Path, policy: Policy) -> None:
 
 async def test_wrong_certificate(tmp_path: Path, policy: Policy) -> None:
     """A server whose certificate nobody vouches for is not spoken to."""
-    async with FakeOpenAI(tls=_tls(trustme.CA())) as bad, FakeOpenAI() as good:
-        async with gateway(tmp_path, policy(bad.url, good.url)) as g:
-            assert (await g.chat()).status_code == 200
-            assert [attempt.fault for attempt in (await g.journal.next()).attempts] == ["tls", ""]
+    async with (
+        FakeOpenAI(tls=_tls(trustme.CA())) as bad,
+        FakeOpenAI() as good,
+        gateway(tmp_path, policy(bad.url, good.url)) as g,
+    ):
+        assert (await g.chat()).status_code == 200
+        assert [attempt.fault for attempt in (await g.journal.next()).attempts] == ["tls", ""]
     assert not bad.requests
 
 

@@ -147,10 +147,12 @@ async def test_deep_nesting(model: str, depth: int, tmp_path: Path) -> None:
     for _ in range(depth):
         deep = [deep]
     body = json.dumps({"model": model, "messages": MESSAGES, "x": deep}).encode()
-    async with FakeOpenAI(always=Act(model="theirs" if model == "renamed" else "m")) as fake:
-        async with gateway(tmp_path, policy(fake.url)) as g:
-            answer = await g.client.post(CHAT, content=body, headers=JSON)
-            await check_next(g) if model == "m" else None
+    async with (
+        FakeOpenAI(always=Act(model="theirs" if model == "renamed" else "m")) as fake,
+        gateway(tmp_path, policy(fake.url)) as g,
+    ):
+        answer = await g.client.post(CHAT, content=body, headers=JSON)
+        await check_next(g) if model == "m" else None
     assert answer.status_code in (200, 400)
     assert answer.status_code == 200 or "deep" in answer.text
 
@@ -199,7 +201,7 @@ async def test_stream_passes_event_for_event(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"other": 1}])
 async def test_usage_is_asked_for_and_withheld(options: dict[str, Any] | None, tmp_path: Path) -> None:
     """The usage of a stream is recorded; a client that did not ask for it does not see it."""
-    more = {} if options is None else {"stream_options": options}
+    more: dict[str, Any] = {} if options is None else {"stream_options": options}
     async with FakeOpenAI() as fake, gateway(tmp_path, policy(fake.url)) as g:
         answer = await g.chat(stream=True, **more)
         trace = await g.journal.next()
@@ -440,7 +442,7 @@ async def test_keyless(headers: dict[str, str], status: int, tmp_path: Path) -> 
 async def test_keys(header: str | None, model: str, status: int, tmp_path: Path) -> None:
     """A key opens the models it allows; anything else is told what is missing, never what is there."""
     async with FakeOpenAI() as fake, gateway(tmp_path, policy(fake.url, *KEYS)) as g:
-        headers = {} if header is None else {"authorization": header.encode("latin-1")}
+        headers = {} if header is None else {b"authorization": header.encode("latin-1")}
         body = {"model": model, "messages": MESSAGES}
         fake.always = Act(model="theirs" if model == "renamed" else model)
         answer = await g.client.post(CHAT, json=body, headers=headers)

@@ -59,9 +59,10 @@ async def test_bad_bytes(name: str, tmp_path: Path) -> None:
     assert len(fake.requests) == 1
 
 
-@pytest.mark.parametrize("data", [b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", b"CONNECT evil:80 HTTP/1.1\r\nhost: x\r\n\r\n"])
-async def test_odd_targets(data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["OPTIONS *", "CONNECT evil:80", "GET http://evil.example"])
+async def test_odd_targets(target: str, tmp_path: Path) -> None:
     """Requests for no path are refused, not failed on."""
+    data = f"{target} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
     async with FakeOpenAI() as fake, gateway(tmp_path, POLICY.format(url=fake.url)) as g:
         got = await g.raw(data)
         assert (await g.chat()).status_code == 200
@@ -106,11 +107,13 @@ async def test_silent_connection(tmp_path: Path) -> None:
 
 async def test_patience_is_for_requests_only(tmp_path: Path) -> None:
     """A kept connection may rest between calls, and an answer may take longer than a request."""
-    async with FakeOpenAI(always=Act(pace=0.03)) as fake:
-        async with gateway(tmp_path, POLICY.format(url=fake.url), listener=Hasty) as g:
-            for _ in range(2):
-                assert (await g.chat(stream=True)).text.endswith("[DONE]\n\n")
-                await asyncio.sleep(0.25)
+    async with (
+        FakeOpenAI(always=Act(pace=0.03)) as fake,
+        gateway(tmp_path, POLICY.format(url=fake.url), listener=Hasty) as g,
+    ):
+        for _ in range(2):
+            assert (await g.chat(stream=True)).text.endswith("[DONE]\n\n")
+            await asyncio.sleep(0.25)
 
 
 async def test_request_in_small_pieces(tmp_path: Path) -> None:
@@ -129,7 +132,8 @@ async def test_request_in_small_pieces(tmp_path: Path) -> None:
 async def test_pipelining(tmp_path: Path) -> None:
     """Requests sent without waiting are answered in order, each with its own answer."""
     async with FakeOpenAI() as fake, gateway(tmp_path, POLICY.format(url=fake.url)) as g:
-        got = await g.raw((head() + BODY) * 3 + b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        last = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        got = await g.raw((head() + BODY) * 3 + last)
     assert got.count(b"HTTP/1.1 200") == 4
     assert got.endswith(b'{"status":"alive"}')
     assert len(fake.requests) == 3
@@ -157,7 +161,11 @@ async def test_unread_body_does_not_spoil_the_next_call(tmp_path: Path) -> None:
 
 async def test_offer_of_an_upgrade(tmp_path: Path) -> None:
     """A client that offers HTTP/2 beside its request, as Java's does, is served as it asks."""
-    offer = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
+    offer = (
+        "connection: Upgrade, HTTP2-Settings",
+        "upgrade: h2c",
+        "http2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+    )
     async with FakeOpenAI() as fake, gateway(tmp_path, POLICY.format(url=fake.url)) as g:
         got = await g.raw(head(*offer) + BODY)
     assert got.startswith(b"HTTP/1.1 200")

@@ -163,22 +163,25 @@ async def test_a_stream_outlives_its_policy(tmp_path: Path) -> None:
     def policy(url: str) -> str:
         return f"upstreams:\n  up: {{url: '{url}'}}\nmodels:\n  m: {{targets: [{{upstream: up}}]}}\n"
 
-    async with FakeOpenAI(always=Act(pace=0.02)) as old, FakeOpenAI() as new:
-        async with gateway(tmp_path, policy(old.url)) as g:
-            body: dict[str, Any] = {"model": "m", "messages": MESSAGES, "stream": True}
-            async with g.client.stream("POST", "/v1/chat/completions", json=body) as answer:
-                chunks = answer.aiter_text()
-                text = await anext(chunks)
-                await g.reload(policy(new.url))
-                assert len(g.runtime._tools) == 2
-                text += "".join([chunk async for chunk in chunks])
-            assert said(text) == "".join(WORDS)
-            assert (await g.chat()).status_code == 200
-            assert len(new.requests) == 1
-            await g.journal.next()
-            assert len(g.runtime._tools) == 1
-            await old.until(open_at_most=0)
-            await asyncio.sleep(0)
+    async with (
+        FakeOpenAI(always=Act(pace=0.02)) as old,
+        FakeOpenAI() as new,
+        gateway(tmp_path, policy(old.url)) as g,
+    ):
+        body: dict[str, Any] = {"model": "m", "messages": MESSAGES, "stream": True}
+        async with g.client.stream("POST", "/v1/chat/completions", json=body) as answer:
+            chunks = answer.aiter_text()
+            text = await anext(chunks)
+            await g.reload(policy(new.url))
+            assert len(g.runtime._tools) == 2
+            text += "".join([chunk async for chunk in chunks])
+        assert said(text) == "".join(WORDS)
+        assert (await g.chat()).status_code == 200
+        assert len(new.requests) == 1
+        await g.journal.next()
+        assert len(g.runtime._tools) == 1
+        await old.until(open_at_most=0)
+        await asyncio.sleep(0)
 
 
 def test_gate_without_keys_is_keyless() -> None:

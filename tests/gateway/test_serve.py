@@ -74,7 +74,16 @@ async def serve(folder: Path, policy: str, *options: str) -> AsyncIterator[Serve
     """Run `sluice serve` until it is ready, and end it."""
     (folder / "policy.yaml").write_text(policy)
     port, admin_port = unused_port(), unused_port()
-    words = ["--policy", folder / "policy.yaml", "--state", folder / "state", "--port", port, "--admin-port", admin_port]
+    words = [
+        "--policy",
+        folder / "policy.yaml",
+        "--state",
+        folder / "state",
+        "--port",
+        port,
+        "--admin-port",
+        admin_port,
+    ]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -157,18 +166,20 @@ async def _until_refused(port: int) -> None:
 
 async def test_drain_has_an_end(tmp_path: Path) -> None:
     """A stream that does not end in the time to drain gets one error event, and the gateway ends."""
-    async with FakeOpenAI(always=Act("stall", after=2)) as fake:
-        async with serve(tmp_path, policy(fake.url), "--drain", "1") as g:
-            body = {"model": "m", "messages": MESSAGES, "stream": True}
-            text = ""
-            async with g.client.stream("POST", "/v1/chat/completions", json=body) as answer:
-                with suppress(httpx.RemoteProtocolError):
-                    async for chunk in answer.aiter_text():
-                        text += chunk
-                        if "One" in chunk:
-                            g.process.terminate()
-            assert await asyncio.wait_for(g.process.wait(), LONG) == 0
-            await fake.until(left=1)
+    async with (
+        FakeOpenAI(always=Act("stall", after=2)) as fake,
+        serve(tmp_path, policy(fake.url), "--drain", "1") as g,
+    ):
+        body = {"model": "m", "messages": MESSAGES, "stream": True}
+        text = ""
+        async with g.client.stream("POST", "/v1/chat/completions", json=body) as answer:
+            with suppress(httpx.RemoteProtocolError):
+                async for chunk in answer.aiter_text():
+                    text += chunk
+                    if "One" in chunk:
+                        g.process.terminate()
+        assert await asyncio.wait_for(g.process.wait(), LONG) == 0
+        await fake.until(left=1)
     assert "[DONE]" not in text
     assert "draining" in events(text)[-1]
 
@@ -188,16 +199,11 @@ async def test_edits_under_load(tmp_path: Path) -> None:
     async with FakeOpenAI() as fake, serve(tmp_path, policy(fake.url, "old")) as g:
         file = tmp_path / "policy.yaml"
         task = asyncio.create_task(load(g))
-        while len(seen) < 5:
-            await asyncio.sleep(0.01)
+        await _until_seen(seen, ("old", "old"))
         file.write_text(policy(fake.url, "new"))
         await _until_seen(seen, ("new", "new"))
         file.write_text(policy(fake.url, "newer").replace("targets", "tragets"))
-        until = monotonic() + LONG
-        while not (await g.ready())["policy_edit_refused"] and monotonic() < until:
-            await asyncio.sleep(0.05)
-        refused = await g.ready()
-        assert refused["policy_edit_refused"] is True
+        refused = await _until_refusal(g)
         assert refused["status"] == "degraded"
         assert f"{file}:4" in g.log()
         file.write_text(policy(fake.url, "last"))
@@ -208,6 +214,16 @@ async def test_edits_under_load(tmp_path: Path) -> None:
     assert {*seen} == {("old", "old"), ("new", "new"), ("last", "last")}
     order = [model for index, (model, _) in enumerate(seen) if index == 0 or seen[index - 1][0] != model]
     assert order == ["old", "new", "last"]
+
+
+async def _until_refusal(g: Served) -> dict[str, object]:
+    until = monotonic() + LONG
+    while True:
+        told = await g.ready()
+        if told["policy_edit_refused"]:
+            return told
+        assert monotonic() < until
+        await asyncio.sleep(0.05)
 
 
 async def _until_seen(seen: list[tuple[str, str]], wanted: tuple[str, str]) -> None:

@@ -1,0 +1,51 @@
+"""Plain calls asked as streams and folded back, for engines that notice a lost client only while they stream.
+
+llama.cpp looks whether its client is still there when it sends something; a plain call sends nothing until its end,
+so one that nobody waits for any more keeps its slot for as long as it likes. Asked as a stream it ends with the next token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from time import monotonic
+
+from gateway import sse, wire
+from gateway.call import Call, Json, Reply
+from gateway.errors import UpstreamFailed
+from gateway.fold import fold
+from gateway.upstreams.openai import OpenAIUpstream
+
+
+class Folding:
+    """An upstream whose plain answers are made of its streamed ones."""
+
+    def __init__(self, inner: OpenAIUpstream) -> None:
+        self._inner = inner
+
+    async def __call__(self, call: Call) -> Reply:
+        """Answer as the upstream does. A stream that breaks off raises UpstreamFailed: nothing has been said yet."""
+        if call.wants_stream or call.endpoint == "embeddings":
+            return await self._inner(call)
+        asked: Json = {**call.json, "stream": True, "stream_options": {"include_usage": True}}
+        reply = await self._inner(replace(call, json=asked, body=wire.dumps(asked)))
+        if not reply.is_stream:
+            return reply
+        try:
+            events = [event async for frame in reply.frames for event in sse.events(frame)]
+        finally:
+            await reply.close()
+        attempt = call.trace.attempts[-1]
+        if attempt.fault:
+            raise UpstreamFailed(f"Upstream '{attempt.upstream}' broke off its answer.", fault=attempt.fault)
+        attempt.first_byte = attempt.ended = monotonic()
+        chunks = [chunk for event in events if (chunk := sse.json_of(event)) is not None]
+        return Reply(200, {"content-type": "application/json"}, _one(wire.dumps(fold(chunks))))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inner.close()
+
+
+async def _one(body: bytes) -> AsyncIterator[bytes]:
+    yield body
