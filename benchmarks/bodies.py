@@ -5,6 +5,7 @@ may rename the model, drop headers and re-serialize the body, but it must carry 
 
     plain     one JSON document
     burst     66 server-sent chunks at once, each its own HTTP chunk as engines send them
+    whole     the same 66 as one body of known length, as a file server sends them: the least work a stream can be
     paced     the same 66 chunks, one in 20 ms, each with its sending time
     error     status 500 with OpenAI's envelope          garbage   status 200 and no JSON
     cut       a paced stream cut off after ten chunks    hang      no answer at all
@@ -19,7 +20,7 @@ from typing import Literal
 
 import orjson
 
-Kind = Literal["plain", "burst", "paced", "error", "garbage", "cut", "hang"]
+Kind = Literal["plain", "burst", "whole", "paced", "error", "garbage", "cut", "hang"]
 Size = Literal["1.7k", "100k"]
 
 SIZES: dict[Size, int] = {"1.7k": 1_700, "100k": 102_400}
@@ -28,7 +29,7 @@ PACE_S = 0.020
 STREAM_S = CHUNKS * PACE_S
 CUT_AFTER = 10
 MODEL = "static"
-STREAMED = frozenset({"burst", "paced", "cut"})
+STREAMED = frozenset({"burst", "whole", "paced", "cut"})
 SLOW = frozenset({"paced", "cut", "hang"})
 # 16 digits hold a monotonic clock in nanoseconds for 115 days; a fixed width keeps all answers of a kind equally long.
 STAMP = re.compile(rb"t=(\d{16})")

@@ -42,14 +42,14 @@ _GRACE_S = 45.0  # for answers under way at the end, and for the load generator'
 ALL_CELLS = (
     *(
         Cell(kind, size, connections)
-        for kind in ("plain", "burst")
+        for kind in ("plain", "burst", "whole")
         for size in ("1.7k", "100k")
         for connections in (1, 32)
     ),
     *(Cell("paced", "1.7k", connections) for connections in (1, 32, 64, 128, 256, 512)),
     Cell("paced", "100k", 32),
 )
-QUICK_CELLS = ("plain-1.7k-*", "burst-1.7k-32", "paced-1.7k-32")
+QUICK_CELLS = ("plain-1.7k-*", "burst-1.7k-32", "whole-1.7k-32", "paced-1.7k-32")
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,9 @@ def stop(program: Program) -> None:
         # Already gone, in the ordinary case: its parent ended it.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    ends = time.monotonic() + _STOP_S
+    while any(map(command, family)) and time.monotonic() < ends:
+        time.sleep(0.005)
 
 
 def tree(pid: int) -> list[int]:

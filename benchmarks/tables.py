@@ -83,8 +83,8 @@ def _remarks(cell: CellReport) -> list[str]:
     for target in cell.measures:
         if target != DIRECT and cell.peak(target, lambda m: m.load_busy) > SATURATED:
             remarks.append(f"{target}: the load side was saturated; it may be faster than shown")
-        if cell.peak(target, lambda m: m.others_busy) > _CROWDED:
-            share = cell.peak(target, lambda m: m.others_busy)
+        share = cell.peak(target, lambda m: m.others_busy)
+        if not target.startswith(DIRECT) and share > _CROWDED:
             remarks.append(f"{target}: other programs took {share:.0%} of its core")
     return remarks
 

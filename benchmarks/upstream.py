@@ -21,10 +21,11 @@ import httptools
 import orjson
 import uvloop
 
-from benchmarks.bodies import CUT_AFTER, MODEL, PACE_S, SLOW, STAMP, completion, events, usage_event, wanted
+from benchmarks.bodies import CUT_AFTER, MODEL, PACE_S, SLOW, STAMP, Kind, completion, events, usage_event, wanted
 
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\nserver: static\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"HTTP/1.1 200 OK\r\nserver: static\r\ncontent-type: " + _EVENT_STREAM + b"\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -57,6 +58,8 @@ class Answers:
         self.plain = document(200, completion())
         self.burst = _STREAM_HEAD + b"".join(map(chunk, [*stream, _DONE])) + _LAST_CHUNK
         self.burst_with_usage = _STREAM_HEAD + b"".join(map(chunk, [*stream, usage_event(), _DONE])) + _LAST_CHUNK
+        self.whole = document(200, b"".join([*stream, _DONE]), _EVENT_STREAM)
+        self.whole_with_usage = document(200, b"".join([*stream, usage_event(), _DONE]), _EVENT_STREAM)
         # The last chunk has no stamp; the others are split around theirs.
         self.paced = [tuple(STAMP.split(chunk(event))[::2]) for event in stream]
         self.paced_end = chunk(_DONE) + _LAST_CHUNK
@@ -69,6 +72,12 @@ class Answers:
         self.missing = document(
             404, b'{"error":{"message":"no such page","type":"not_found","param":null,"code":null}}'
         )
+
+    def stream(self, kind: Kind, *, with_usage: bool) -> bytes:
+        """Give a stream that is sent at once."""
+        if kind == "burst":
+            return self.burst_with_usage if with_usage else self.burst
+        return self.whole_with_usage if with_usage else self.whole
 
 
 def document(status: int, body: bytes, content_type: bytes = b"application/json") -> bytes:
@@ -150,9 +159,8 @@ class Upstream(asyncio.Protocol):
         kind = wanted(body)
         if kind == "plain":
             self._transport.write(self._answers.plain)
-        elif kind == "burst":
-            wants_usage = b'"include_usage"' in body
-            self._transport.write(self._answers.burst_with_usage if wants_usage else self._answers.burst)
+        elif kind in {"burst", "whole"}:
+            self._transport.write(self._answers.stream(kind, with_usage=b'"include_usage"' in body))
         elif kind in SLOW:
             self._busy(now=True)
             if kind != "hang":

@@ -5,14 +5,17 @@ GatewayError
 │   ├── TooLarge           413
 │   ├── HeadersTooLarge    431
 │   ├── TooSlow            408   the client did not finish sending in time
-│   └── NotJsonType        415
+│   ├── NotJsonType        415
+│   └── Rejected           4xx   an upstream says so inside a 200; its code becomes the status
 ├── Unauthorized           401
 ├── Forbidden              403   known caller, not allowed
 ├── UnknownModel           404   names the models that exist
 ├── NoSuchPath             404
 ├── NoSuchMethod           405
 ├── DeadlinePassed         504   the call's own deadline, not an upstream's fault
-├── Draining               503
+├── Draining               503   the drain time is over and the call is not
+├── LedgerUnavailable      503   (gateway.ledger) the admin plane cannot read the ledger
+├── NoSuchRecord           404   (gateway.admin) no call of this id is recorded
 └── UpstreamFailed         502   one upstream's fault, by kind; 429 and 5xx keep their real status
 """
 
@@ -76,6 +79,14 @@ class NotJsonType(BadRequest):
     status, code = 415, "unsupported_content_type"
 
 
+class Rejected(BadRequest):
+    """The upstream judged the request wrong, but said so in the body of a 200."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Unauthorized(GatewayError):
     """No key, or one that is not known."""
 
@@ -113,9 +124,9 @@ class DeadlinePassed(GatewayError):
 
 
 class Draining(GatewayError):
-    """The gateway is going down and takes no new calls."""
+    """The gateway goes down and the time to finish this call is over."""
 
-    status, code, type = 503, "draining", "server_error"
+    status, code = 503, "draining"
 
 
 class UpstreamFailed(GatewayError):

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from training.model import Llama, Shape
-from training.tokenizer import BEGIN, CHAT_TEMPLATE, END, PAD, SPECIALS, SPLIT_NAME
+from training.tokenizer import BEGIN, CHAT_TEMPLATE, END, PAD, SPECIALS, SPLIT_NAME, special_id
 from training.train import load_trained
 
 HERE = Path(__file__).resolve().parent
@@ -86,18 +86,18 @@ def write_gguf(model: Llama, tokenizer: Tokenizer, path: Path) -> None:
 
 def write_gguf_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     """The same tokens and merges as in tokenizer.json, in GGUF's words."""
-    size = tokenizer.get_vocab_size()
+    ids = tokenizer.get_vocab()
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    kinds = [gguf.TokenType.CONTROL if i < len(SPECIALS) else gguf.TokenType.NORMAL for i in range(size)]
+    kinds = [gguf.TokenType.CONTROL if i < len(SPECIALS) else gguf.TokenType.NORMAL for i in range(len(ids))]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(SPLIT_NAME)
-    writer.add_token_list([tokenizer.id_to_token(i) for i in range(size)])
+    writer.add_token_list(sorted(ids, key=ids.__getitem__))
     writer.add_token_types(kinds)
     writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in merges])
-    writer.add_bos_token_id(tokenizer.token_to_id(BEGIN))
-    writer.add_eos_token_id(tokenizer.token_to_id(END))
-    writer.add_eot_token_id(tokenizer.token_to_id(END))
-    writer.add_pad_token_id(tokenizer.token_to_id(PAD))
+    writer.add_bos_token_id(special_id(BEGIN))
+    writer.add_eos_token_id(special_id(END))
+    writer.add_eot_token_id(special_id(END))
+    writer.add_pad_token_id(special_id(PAD))
     writer.add_add_bos_token(False)
     writer.add_chat_template(CHAT_TEMPLATE)
 
@@ -121,13 +121,13 @@ def write_checkpoint(model: Llama, tokenizer: Tokenizer, folder: Path, *, int8: 
             tensors[f"model.{name}"] = weight.to(torch.bfloat16).contiguous()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it readable to its owner alone
-    write_json(folder / "config.json", config(model.shape, tokenizer, int8=int8))
-    write_json(folder / "generation_config.json", generation_config(tokenizer))
+    write_json(folder / "config.json", config(model.shape, int8=int8))
+    write_json(folder / "generation_config.json", generation_config())
     write_json(folder / "tokenizer_config.json", tokenizer_config(model.shape))
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def config(shape: Shape, tokenizer: Tokenizer, *, int8: bool) -> dict[str, object]:
+def config(shape: Shape, *, int8: bool) -> dict[str, object]:
     """config.json of the Hugging Face Llama layout."""
     found: dict[str, object] = {
         "architectures": ["LlamaForCausalLM"],
@@ -147,7 +147,7 @@ def config(shape: Shape, tokenizer: Tokenizer, *, int8: bool) -> dict[str, objec
         "tie_word_embeddings": True,
         "attention_bias": False,
         "mlp_bias": False,
-        **generation_config(tokenizer),
+        **generation_config(),
     }
     if int8:
         found["quantization_config"] = QUANTIZATION
@@ -183,12 +183,12 @@ QUANTIZATION = {
 }
 
 
-def generation_config(tokenizer: Tokenizer) -> dict[str, object]:
+def generation_config() -> dict[str, object]:
     """The ids that begin, end and fill a sequence."""
     return {
-        "bos_token_id": tokenizer.token_to_id(BEGIN),
-        "eos_token_id": tokenizer.token_to_id(END),
-        "pad_token_id": tokenizer.token_to_id(PAD),
+        "bos_token_id": special_id(BEGIN),
+        "eos_token_id": special_id(END),
+        "pad_token_id": special_id(PAD),
     }
 
 

@@ -47,4 +47,5 @@ def orthogonal(matrices: Tensor, steps: int = 4) -> Tensor:
     for _ in range(steps):
         square = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x.transpose(1, 2) if tall else x
+    found: Tensor = x.transpose(1, 2) if tall else x
+    return found

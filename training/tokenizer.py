@@ -67,13 +67,13 @@ class Message:
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     """Learn merges from the texts; special tokens take the first ids."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=list(SPECIALS),
@@ -84,6 +84,11 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     return tokenizer
 
 
+def special_id(token: str) -> int:
+    """The id of a special token; they come first."""
+    return SPECIALS.index(token)
+
+
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """Token ids of plain text."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
@@ -92,11 +97,9 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def frame(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
     """Ids of a conversation, and which of them the model must produce (answers and their end)."""
-    marks = {role: tokenizer.token_to_id(f"<|{role}|>") for role in ("system", "user", "assistant")}
-    end = tokenizer.token_to_id(END)
-    ids, wanted = [tokenizer.token_to_id(BEGIN)], [False]
+    ids, wanted = [special_id(BEGIN)], [False]
     for message in messages:
-        body = [*encode(tokenizer, message.content.strip()), end]
-        ids += [marks[message.role], *body]
+        body = [*encode(tokenizer, message.content.strip()), special_id(END)]
+        ids += [special_id(f"<|{message.role}|>"), *body]
         wanted += [False] + [message.role == "assistant"] * len(body)
     return ids, wanted

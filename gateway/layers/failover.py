@@ -82,7 +82,7 @@ class Failover:
 
     @staticmethod
     def _pause(wait: float, first: UpstreamFailed, call: Call) -> float:
-        """A random share of `wait`, or what the upstream asked for; if that is long the client is told rather than held."""
+        """A random share of `wait`, or what the upstream asked for; rather than wait long, tell the client."""
         pause = max(wait * random(), first.retry_after or 0.0)
         if pause > LONGEST_WAIT or monotonic() + pause >= call.deadline:
             raise first

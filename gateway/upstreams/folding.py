@@ -1,7 +1,7 @@
 """Plain calls asked as streams and folded back, for engines that notice a lost client only while they stream.
 
 llama.cpp looks whether its client is still there when it sends something; a plain call sends nothing until its end,
-so one that nobody waits for any more keeps its slot for as long as it likes. Asked as a stream it ends with the next token.
+so one that nobody waits for keeps its slot for as long as it likes. Asked as a stream it ends with the next token.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ import httptools
 
 MAX_HEADER_BYTES = 64 * 1024
 HIGH_WATER = 1024 * 1024
+RACE_SECONDS = 1.0  # a request and the server's close that cross on the way do so within this
 IDLE_SECONDS = 4.0  # servers commonly close idle connections after 5 s; ours must go first
 
 
@@ -194,6 +195,7 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         self._untouched = True  # no byte of an answer has come yet
         self.idle_since = 0.0
+        self.sent_at = 0.0
         self.reused = False
 
     # The exchange
@@ -204,7 +206,7 @@ class _Connection(asyncio.Protocol):
         response = self._response = Response(self)
         self._headers, self._header_bytes, self._untouched = {}, 0, True
         self._patience = patience
-        self._last = now = self.loop.time()
+        self._last = self.sent_at = now = self.loop.time()
         self._timer = self.loop.call_at(min(now + patience.first_byte, now + patience.idle, patience.until), self._tick)
         transport.writelines([head, body])
         return response
@@ -373,15 +375,16 @@ class Pool:
     async def request(self, head: bytes, body: bytes, patience: Patience) -> Response:
         """Send one request and wait for status and headers.
 
-        A kept connection that the server closed before a single byte of the answer came is replaced once: servers
-        close idle connections without asking, and the request cannot have been answered.
+        A kept connection that the server closed at once, before a single byte of the answer came, is replaced once:
+        servers close idle connections without asking. One that closes later has taken the request, and failed.
         """
         connection = await self._take(patience)
         response = connection.send(head, body, patience)
         try:
             await response.started()
         except TransportFault as fault:
-            if not (connection.reused and connection.is_untouched and fault.kind == "cut"):
+            is_race = connection.reused and connection.is_untouched and fault.kind == "cut"
+            if not is_race or connection.loop.time() - connection.sent_at > RACE_SECONDS:
                 raise
             response = (await self._connect(patience)).send(head, body, patience)
             await self._started(response)

@@ -20,13 +20,14 @@ from typing import Any, Protocol
 
 from gateway import sse, wire
 from gateway.call import Call, Reply
-from gateway.errors import DeadlinePassed, UpstreamFailed, envelope
+from gateway.errors import DeadlinePassed, Rejected, UpstreamFailed, envelope
 from gateway.trace import Attempt, Usage
 from gateway.upstreams.http import Origin, Patience, Response, TransportFault
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 MAX_HELD_BYTES = 1024 * 1024  # of comments before the first event
+THE_CLIENTS_OWN = (400, 404, 413, 422)
 OUR_CREDENTIALS = (401, 402, 403)  # statuses that speak of the key we showed, or of the money behind it
 LINGER_SECONDS = 1.0  # that a server may take to end its answer after `[DONE]`
 LONGEST_REST = 86_400.0  # seconds
@@ -148,7 +149,7 @@ class OpenAIUpstream:
         return self._failed(attempt, f"http_{status}", message, status=told, rest=rest)
 
     async def _client_error(self, attempt: Attempt, response: Response) -> Reply:
-        """The client's own mistake, in OpenAI's envelope whatever the server's words are; what is no JSON is not quoted."""
+        """The client's own mistake, in OpenAI's envelope; words that are no JSON are not quoted."""
         body = await response.read(MAX_ERROR_BYTES)
         attempt.first_byte = attempt.ended = monotonic()
         answer = wire.parse_answer(body) or {}
@@ -201,6 +202,8 @@ class OpenAIUpstream:
         error = wire.error_of(answer)
         if error is not None:
             message = self._clean(str(error.get("message", ""))[:500])
+            if error.get("code") in THE_CLIENTS_OWN:
+                raise Rejected(f"Upstream '{self._name}': {message}", status=int(error["code"]))
             raise self._failed(attempt, "error_in_200", f"answered 200 with an error inside: {message}")
         expected = "data" if call.endpoint == "embeddings" else "choices"
         if not isinstance(answer.get(expected), list):

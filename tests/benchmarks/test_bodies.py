@@ -9,12 +9,12 @@ from benchmarks.bodies import CHUNKS, SIZES, STAMP, Kind, Size, completion, even
 
 
 @pytest.mark.parametrize("size", ["1.7k", "100k"])
-@pytest.mark.parametrize("kind", ["plain", "burst", "paced", "error", "garbage", "cut", "hang"])
+@pytest.mark.parametrize("kind", ["plain", "burst", "whole", "paced", "error", "garbage", "cut", "hang"])
 def test_a_request_has_its_size_and_says_what_it_wants(kind: Kind, size: Size) -> None:
     """Each body is valid JSON of exactly the promised bytes, and the upstream reads its kind from it."""
     body = request_body(kind, size).numbered(42)
     assert len(body) == SIZES[size]
-    assert orjson.loads(body)["stream"] is (kind in {"burst", "paced", "cut"})
+    assert orjson.loads(body)["stream"] is (kind in {"burst", "whole", "paced", "cut"})
     assert wanted(body) == kind
 
 

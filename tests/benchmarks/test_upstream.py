@@ -44,9 +44,17 @@ async def test_burst(client: httpx.AsyncClient) -> None:
     assert answer.text.endswith("data: [DONE]\n\n")
 
 
-async def test_usage_comes_if_asked_for(client: httpx.AsyncClient) -> None:
+async def test_whole_is_the_same_stream_with_its_length(client: httpx.AsyncClient) -> None:
+    """The events of a burst, as one body of declared length."""
+    whole, burst = await client.send(_ask(client, "whole")), await client.send(_ask(client, "burst"))
+    assert whole.content == burst.content
+    assert int(whole.headers["content-length"]) == len(burst.content)
+
+
+@pytest.mark.parametrize("kind", ["burst", "whole"])
+async def test_usage_comes_if_asked_for(client: httpx.AsyncClient, kind: Kind) -> None:
     """`stream_options.include_usage` adds one event with the usage, as engines do."""
-    answer = await client.send(_ask(client, "burst", stream_options={"include_usage": True}))
+    answer = await client.send(_ask(client, kind, stream_options={"include_usage": True}))
     assert answer.text.count("data: ") == 68
     assert '"usage":{' in answer.text
 

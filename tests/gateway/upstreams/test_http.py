@@ -176,6 +176,17 @@ async def test_a_cut_answer_is_not_asked_for_again() -> None:
         pool.close()
 
 
+async def test_a_late_close_is_a_failure() -> None:
+    """A server that takes a request on a kept connection and dies over it is not asked again behind anyone's back."""
+    async with FakeOpenAI(Act(), Act("raw", pace=1.2)) as fake:
+        pool = pool_of(fake.url)
+        await read(pool)
+        with pytest.raises(TransportFault) as told:
+            await read(pool)
+        assert (told.value.kind, len(fake.requests)) == ("cut", 2)
+        pool.close()
+
+
 async def test_too_long_an_answer() -> None:
     """An answer over its limit is a fault, not a full memory."""
     async with FakeOpenAI(always=Act(body=b"x" * 5000)) as fake:
