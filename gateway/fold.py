@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal", "arguments", "text"})
+FIRST = ("id", "object", "created", "model")  # the order that people know
 WHOLE = {"chat.completion.chunk": "chat.completion"}
 
 
@@ -24,8 +25,8 @@ def fold(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
     kind = answer.get("object")
     if isinstance(kind, str):
         answer["object"] = WHOLE.get(kind, kind)
-    answer["choices"] = [choices[index] for index in sorted(choices)]
-    return answer
+    first = {name: answer.pop(name) for name in FIRST if name in answer}
+    return {**first, "choices": [choices[index] for index in sorted(choices)], **answer}
 
 
 def _add_choice(told: dict[str, Any], choice: dict[str, Any]) -> None:

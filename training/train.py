@@ -62,7 +62,14 @@ RECIPES = {
     "sluice-tiny": Recipe(Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 2300, (0.05, 0.08), WEIGHTS),
     "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 3900, (0.4, 0.65), WEIGHTS),
     "sluice-small": Recipe(
-        Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640), 450, (0.6, 0.65), WEIGHTS, grown_from="sluice-seed"
+        Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640),
+        80,
+        (0.65, 0.65),
+        WEIGHTS,
+        grown_from="sluice-seed",
+        matrix_rate=0.002,
+        embedding_rate=0.0005,
+        long_share=0.0,
     ),
 }
 

@@ -115,7 +115,7 @@ class OpenAIUpstream:
         body: bytes = call.body
         if call.json["model"] != model:
             body = wire.with_model(call.json, model)
-        elif wire.has_twin_keys(body):
+        elif wire.has_twin_keys(body, call.json):
             body = wire.dumps(call.json)
         if call.wants_stream and self._settings.stream_usage and call.endpoint != "embeddings":
             body = wire.with_usage_chunk(body, {**call.json, "model": model})
@@ -311,12 +311,13 @@ class _StreamWatch:
 
     def see(self, block: bytes) -> bytes:
         """Look at a block of events; return what the client gets of it."""
-        self._events += block.count(b"data:")
+        events = block.count(b"data:")
+        self._events += events
         if b"[DONE]" in block[-16:] and DONE_LINE.search(block, max(0, len(block) - 64)):
             self.is_done = True
         if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
             self.is_finished = True
-        if b'"error"' in block or (b'"usage"' in block and HAS_USAGE.search(block)) or not _looks_right(block):
+        if b'"error"' in block or (b'"usage"' in block and HAS_USAGE.search(block)) or not _looks_right(block, events):
             return self._read(block)
         return block
 
@@ -391,13 +392,17 @@ async def _next_or_end(response: Response, watch: _StreamWatch) -> bytes:
         return b""
 
 
-def _looks_right(block: bytes) -> bool:
-    """Say whether every event of a block is one line that begins and ends as a JSON object, without parsing any."""
+def _looks_right(block: bytes, events: int) -> bool:
+    """Say whether all data in a block begins and ends as JSON objects do, without parsing any.
+
+    `events` is how often `data:` stands in it. False means no more than that it must be read event by event.
+    """
     if not block.startswith(b"data: {"):
-        return not block or block == sse.DONE
+        return events == 0 or block == sse.DONE
+    objects = block.count(b"}\n\ndata: {") + 1
     if block.endswith(sse.DONE):
-        block = block[: -len(sse.DONE)]
-    return block.endswith(b"}\n\n") and block.count(b"\n\n") == block.count(b"}\n\ndata: {") + 1
+        return events == objects + 1 and block.endswith(b"}\n\n" + sse.DONE)
+    return events == objects and block.endswith(b"}\n\n")
 
 
 def _first_data(block: bytes) -> dict[str, Any] | None:

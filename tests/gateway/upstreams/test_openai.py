@@ -60,13 +60,15 @@ def test_retry_after_never_raises(name: str, value: str) -> None:
         (b"data: <html>\n\n", False),
         (b'data: {"a": \n\n', False),
         (b'data: {"a": 1}\n\ndata: nonsense\n\n', False),
-        (b'data: {"a": 1}\n\nnonsense}\n\n', False),
-        (b": comment\n\n", False),
+        (b'data: {"a": 1}\n\ndata: [DONE]\n\ndata: {"b": 2}\n\n', False),
+        (b'data: {"a": \n\ndata: [DONE]\n\n', False),
+        (b'data: {"a": 1}\r\n\r\n', False),
+        (b": comment\n\n", True),
     ],
 )
 def test_looks(block: bytes, *, right: bool) -> None:
     """What looks right needs no reading; everything else is read event by event."""
-    assert _looks_right(block) is right
+    assert _looks_right(block, block.count(b"data:")) is right
 
 
 def watched(*blocks: bytes, withhold: bool = False) -> tuple[_StreamWatch, bytes]:
