@@ -143,7 +143,8 @@ class Listener(HttpToolsProtocol):
     def _refuse(self, error: GatewayError) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+        is_silent = self.cycle is None or not self.cycle.response_started or self.cycle.response_complete
+        if is_silent and not self.pipeline:  # else the refusal would stand in the middle of an earlier answer
             body = error.envelope()
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[error.status] + head + body)

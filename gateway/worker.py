@@ -82,13 +82,21 @@ class Worker:
     async def _tend(self, server: uvicorn.Server) -> None:
         """Twice a second: is the policy file another, is the parent still there, how are the breakers?"""
         parent = os.getppid()
+        reloading = asyncio.create_task(self._watch_policy())
+        try:
+            while True:
+                self._status = self._told()
+                if os.getppid() != parent:
+                    server.should_exit = True
+                await asyncio.sleep(WATCH_SECONDS)
+        finally:
+            reloading.cancel()
+
+    async def _watch_policy(self) -> None:
         while True:
-            self._status = self._told()
-            if os.getppid() != parent:
-                server.should_exit = True
+            await asyncio.sleep(WATCH_SECONDS)
             if self._watcher.changed():
                 await self._reload()
-            await asyncio.sleep(WATCH_SECONDS)
 
     async def _reload(self) -> None:
         """Put the edited policy in force, or keep the old one and say why."""
@@ -102,6 +110,9 @@ class Worker:
         except (PolicyError, PolicyRefused, OSError, ImportError) as refusal:
             self._runtime.refuse(str(refusal))
             log.error("policy edit refused, the old policy stays in force: %s", refusal)
+        except Exception:  # a fault of ours or of a library must not end the watch: the next edit may mend it
+            self._runtime.refuse("the edit could not be applied; the log has the reason")
+            log.exception("policy edit failed, the old policy stays in force")
 
     def _told(self) -> Status:
         """What the journal's thread may read, as plain values made on the loop."""

@@ -88,7 +88,10 @@ class Retry(Part):
 
     attempts: int = Field(default=3, ge=1, le=100, description="Most upstreams asked for one call, the first included.")
     budget: float = Field(
-        default=0.1, ge=0, le=100, description="Retries allowed per success, so that retries never multiply an outage."
+        default=0.1,
+        ge=0,
+        le=100,
+        description="Times per success that an upstream may be asked again: retries must not multiply an outage.",
     )
 
 

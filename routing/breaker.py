@@ -1,8 +1,8 @@
 """A circuit breaker: stop asking an upstream that fails, is slow, or asks for a rest, and notice when it is well again.
 
 Closed, it counts the last `window` outcomes and opens when too many failed or were slow. Open, it refuses for
-`open_seconds`. Then, half-open, it lets `probes` calls through at a time: one success closes it, one failure opens it
-again, for twice as long each time, up to `LONGEST` seconds (Nygard, "Release It!"; Finagle's failure accrual).
+`open_seconds`. Then, half-open, it lets `probes` calls through at a time: as many successes close it, one failure opens
+it again, for twice as long each time, up to `LONGEST` seconds (Nygard, "Release It!"; Finagle's failure accrual).
 
 A 429 is not a failure: the upstream is well and asks for less. It is left alone for as long as it says.
 
@@ -51,6 +51,7 @@ class Breaker:
         self._open_for = settings.open_seconds
         self._rest_until = 0.0
         self._probing = 0
+        self._well = 0  # trial calls that succeeded since it half-opened
         self.reason = ""
 
     def state(self, now: float) -> State:
@@ -80,6 +81,9 @@ class Breaker:
         if self._opened and now >= self._open_until:
             if slow:
                 self._open(now, "slow")
+                return
+            self._well += 1
+            if self._well < self._settings.probes:
                 return
             self._close()
         self._outcomes.append((False, slow))
@@ -117,6 +121,7 @@ class Breaker:
     def _open(self, now: float, reason: str) -> None:
         self._open_for = min(LONGEST, self._open_for * 2) if self._opened else self._settings.open_seconds
         self._opened, self._open_until, self.reason = True, now + self._open_for, reason
+        self._well = 0
         self._outcomes.clear()
 
     def _close(self) -> None:

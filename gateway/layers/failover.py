@@ -1,7 +1,8 @@
 """Failover: ask the targets in order until one begins to answer; the client sees only that one.
 
-A target whose breaker is open is passed over. Every target after the first costs a retry of the budget. When all
-have failed they are asked again, after a short random wait, as long as attempts and budget allow.
+A target whose breaker is open is passed over. Going on to the next target is free: it moves load, and a healthy one
+must not be refused because others fail. When all have failed they are asked again, after a short random wait, as long
+as attempts and the retry budget allow.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Failover:
             if not breaker.admit(monotonic()):
                 call.trace.note("failover", f"passed over {target.upstream}: {breaker.reason or 'half-open'}")
                 continue
-            if asked and not self._budget.take():
+            if wait and asked and not self._budget.take():
                 breaker.abandoned()
                 call.trace.note("failover", "the retry budget is spent")
                 break

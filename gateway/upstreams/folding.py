@@ -12,7 +12,7 @@ from time import monotonic
 
 from gateway import sse, wire
 from gateway.call import Call, Json, Reply
-from gateway.errors import UpstreamFailed
+from gateway.errors import DeadlinePassed, UpstreamFailed
 from gateway.fold import fold
 from gateway.upstreams.openai import OpenAIUpstream
 
@@ -36,6 +36,8 @@ class Folding:
         finally:
             await reply.close()
         attempt = call.trace.attempts[-1]
+        if attempt.fault == "deadline":
+            raise DeadlinePassed("The call's deadline passed before the answer was whole.")
         if attempt.fault:
             raise UpstreamFailed(f"Upstream '{attempt.upstream}' broke off its answer.", fault=attempt.fault)
         attempt.first_byte = attempt.ended = monotonic()

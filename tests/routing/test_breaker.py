@@ -42,11 +42,13 @@ def test_opens_and_half_opens() -> None:
     assert [breaker.admit(10) for _ in range(4)] == [True, True, False, False]
 
 
-def test_a_good_probe_closes() -> None:
-    """One success closes it, and earlier failures are forgotten."""
+def test_good_probes_close() -> None:
+    """As many successes as the settings say close it, and earlier failures are forgotten."""
     breaker = opened()
-    assert breaker.admit(10)
-    breaker.succeeded(10.5, 0.5)
+    for _ in range(2):
+        assert breaker.state(10) is State.HALF_OPEN
+        assert breaker.admit(10)
+        breaker.succeeded(10.5, 0.5)
     breaker.failed(11)
     assert (breaker.state(11), breaker.reason) == (State.CLOSED, "")
 
@@ -60,8 +62,9 @@ def test_bad_probes_open_for_longer() -> None:
         waits.append(breaker.opens_again(now))
         now += waits[-1]
     assert waits == [20, 40, 80, LONGEST, LONGEST, LONGEST]
-    assert breaker.admit(now)
-    breaker.succeeded(now, 0)
+    for _ in range(2):
+        assert breaker.admit(now)
+        breaker.succeeded(now, 0)
     for _ in range(LEAST_OUTCOMES):
         breaker.failed(now)
     assert breaker.opens_again(now) == 10
@@ -95,8 +98,9 @@ def test_slow_answers_open_it() -> None:
     assert breaker.admit(10)
     breaker.succeeded(10, 2.0)
     assert breaker.state(10) is State.OPEN
-    assert breaker.admit(30)
-    breaker.succeeded(30, 0.1)
+    for _ in range(2):
+        assert breaker.admit(30)
+        breaker.succeeded(30, 0.1)
     assert breaker.state(30) is State.CLOSED
 
 

@@ -90,11 +90,11 @@ async def test_all_open() -> None:
 
 
 async def test_the_budget_bounds_retries() -> None:
-    """Without budget left nobody is asked a second time, and a half-open probe is given back."""
-    layer = Layer(failed(), budget=0)
+    """Without budget left every target is asked once, and nobody a second time."""
+    layer = Layer(failed(), failed(), budget=0)
     with pytest.raises(UpstreamFailed):
         await layer(call("a", "b"))
-    assert layer.inner.asked == ["a"]
+    assert layer.inner.asked == ["a", "b"]
 
 
 async def test_a_long_rest_is_not_slept_through() -> None:
