@@ -30,7 +30,8 @@ from benchmarks import processes
 from benchmarks.bodies import Kind, request_body
 from benchmarks.stand import Stand, usual_cores
 from benchmarks.statistics import Estimate, mean, ratio
-from gateway.upstreams.http import Origin, Patience, Pool
+from gateway.upstreams.connection import Patience
+from gateway.upstreams.http import Origin, Pool
 
 CONNECTIONS = 32
 KINDS: tuple[Kind, ...] = ("plain", "burst")

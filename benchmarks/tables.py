@@ -54,7 +54,7 @@ def _figures(cell: CellReport) -> Table:
 
 def _row(cell: CellReport, target: str, names: list[str]) -> list[str]:
     if not cell.valid(target):
-        return [target, f"no figure: {cell.errors(target)}"]
+        return [target, f"no figure: {cell.errors(target) or 'no answer within the window'}"]
     figures = cell.figures(target)
     shown = [figures.get(f"added_{name}", figures.get(name)) for name in names]
     bare = "" if f"added_{names[2]}" in figures else "(whole) "

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.app import CONNECTION
 from gateway.errors import BadRequest, GatewayError, HeadersTooLarge, TooSlow
+from gateway.exchange import CONNECTION
 
 MAX_HEADER_BYTES = 64 * 1024
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)

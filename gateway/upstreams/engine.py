@@ -6,7 +6,8 @@ from pathlib import Path
 
 from gateway.engines.endpoint import Endpoint, read_endpoint
 from gateway.engines.spec import EngineSpec
-from gateway.upstreams.http import Origin, Patience, Pool, Response, TransportFault
+from gateway.upstreams.connection import Patience, Response, TransportFault
+from gateway.upstreams.http import Origin, Pool
 
 MAX_CONNECTIONS = 256  # as many as the engine has threads for; a further one would stall behind an idle one
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -21,8 +20,10 @@ from typing import Any, Protocol
 from gateway import sse, wire
 from gateway.call import Call, Reply
 from gateway.errors import DeadlinePassed, Rejected, UpstreamFailed, envelope
-from gateway.trace import Attempt, Usage
-from gateway.upstreams.http import Origin, Patience, Response, TransportFault
+from gateway.trace import Attempt
+from gateway.upstreams.connection import Patience, Response, TransportFault
+from gateway.upstreams.http import Origin
+from gateway.upstreams.watch import DONE_LINE, StreamWatch, estimate
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -32,9 +33,6 @@ OUR_CREDENTIALS = (401, 402, 403)  # statuses that speak of the key we showed, o
 LINGER_SECONDS = 1.0  # that a server may take to end its answer after `[DONE]`
 LONGEST_REST = 86_400.0  # seconds
 PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
-DONE_LINE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
-HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-BYTES_PER_TOKEN = 4  # a common estimate for English; marked as one wherever it is used
 
 
 class Requests(Protocol):
@@ -91,7 +89,7 @@ class OpenAIUpstream:
                 raise DeadlinePassed("The call's deadline passed before an upstream answered.") from fault
             raise self._failed(attempt, fault.kind, str(fault)) from fault
         except asyncio.CancelledError:
-            attempt.usage = _estimate(call, 0)
+            attempt.usage = estimate(call, 0)
             raise
         finally:
             if attempt.first_byte is None:
@@ -219,7 +217,7 @@ class OpenAIUpstream:
         block = await self._first_events(call, attempt, response, splitter)
         attempt.first_byte = monotonic()
         withhold = self._settings.stream_usage and not _asked_for_usage(call)
-        watch = _StreamWatch(attempt, withhold=withhold)
+        watch = StreamWatch(attempt, withhold=withhold)
 
         async def release() -> None:
             response.abort()
@@ -256,7 +254,7 @@ class OpenAIUpstream:
         call: Call,
         response: Response,
         splitter: sse.EventSplitter,
-        watch: _StreamWatch,
+        watch: StreamWatch,
         block: bytes,
     ) -> AsyncIterator[bytes]:
         """The stream as blocks of whole events, to its end or to one honest error event."""
@@ -282,7 +280,7 @@ class OpenAIUpstream:
             response.abort()
             watch.settle(call)
 
-    def _ending(self, watch: _StreamWatch, rest: bytes) -> bytes:
+    def _ending(self, watch: StreamWatch, rest: bytes) -> bytes:
         """What the client still gets when the server has said all it says."""
         if watch.is_done:
             return b""
@@ -290,71 +288,10 @@ class OpenAIUpstream:
             return sse.DONE
         return self._broken(watch, "cut", "the stream ended before the answer did")
 
-    def _broken(self, watch: _StreamWatch, fault: str, message: str) -> bytes:
+    def _broken(self, watch: StreamWatch, fault: str, message: str) -> bytes:
         watch.attempt.fault = fault
         text = f"Upstream '{self._name}' failed in the middle of its answer: {message}."
         return sse.event(envelope(text, type="upstream_error", param=None, code=f"upstream_{fault}"))
-
-
-class _StreamWatch:
-    """What passes by in one stream: usage, errors, the end. Parses only events that bear one of them."""
-
-    __slots__ = ("_events", "_withhold", "attempt", "error", "is_done", "is_finished")
-
-    def __init__(self, attempt: Attempt, *, withhold: bool) -> None:
-        self.attempt = attempt
-        self._withhold = withhold
-        self._events = 0
-        self.is_done = False  # `[DONE]` came
-        self.is_finished = False  # a finish reason came
-        self.error: tuple[str, str] | None = None  # the fault's name, and what to tell
-
-    def see(self, block: bytes) -> bytes:
-        """Look at a block of events; return what the client gets of it."""
-        events = block.count(b"data:")
-        self._events += events
-        if b"[DONE]" in block[-16:] and DONE_LINE.search(block, max(0, len(block) - 64)):
-            self.is_done = True
-        if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
-            self.is_finished = True
-        if b'"error"' in block or (b'"usage"' in block and HAS_USAGE.search(block)) or not _looks_right(block, events):
-            return self._read(block)
-        return block
-
-    def _read(self, block: bytes) -> bytes:
-        kept: list[bytes] = []
-        for event in sse.events(block):
-            if self._keeps(event):
-                kept.append(event)
-            if self.error is not None:
-                break
-        return b"".join(kept)
-
-    def _keeps(self, event: bytes) -> bool:
-        data = (sse.data_of(event) or b"").strip()
-        if not data or data == b"[DONE]":
-            return True
-        chunk = wire.parse_answer(data)
-        if chunk is None:
-            self.error = ("garbage", "it sent an event that is not JSON")
-            return False
-        error = wire.error_of(chunk)
-        if error is not None:
-            self.error = ("error_in_stream", str(error.get("message", ""))[:500])
-            return False
-        usage = wire.usage_of(chunk)
-        if usage is not None:
-            self.attempt.usage = usage  # cumulative where repeated: the last one counts, never their sum
-        return not (self._withhold and usage is not None and chunk.get("choices") == [])
-
-    def settle(self, call: Call) -> None:
-        """Close the books of the attempt: without a usage from the server, count what was sent."""
-        attempt = self.attempt
-        if attempt.ended is not None:
-            return
-        attempt.ended = monotonic()
-        if attempt.usage is None:
-            attempt.usage = _estimate(call, max(0, self._events - self.is_done))
 
 
 def _head(settings: Wire, path: str) -> bytes:
@@ -371,17 +308,12 @@ def _head(settings: Wire, path: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
 
-def _estimate(call: Call, events: int) -> Usage:
-    """What an answer without a usage took: events are counted, the prompt is judged by its bytes."""
-    return Usage(len(call.body) // BYTES_PER_TOKEN, events, estimated=True)
-
-
 def _asked_for_usage(call: Call) -> bool:
     options = call.json.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-async def _next_or_end(response: Response, watch: _StreamWatch) -> bytes:
+async def _next_or_end(response: Response, watch: StreamWatch) -> bytes:
     """The next bytes. After `[DONE]` the client is not kept waiting for a server that does not end its answer."""
     if not watch.is_done or response.is_whole:
         return await response.next()
@@ -390,19 +322,6 @@ async def _next_or_end(response: Response, watch: _StreamWatch) -> bytes:
             return await response.next()
     except TimeoutError:
         return b""
-
-
-def _looks_right(block: bytes, events: int) -> bool:
-    """Say whether all data in a block begins and ends as JSON objects do, without parsing any.
-
-    `events` is how often `data:` stands in it. False means no more than that it must be read event by event.
-    """
-    if not block.startswith(b"data: {"):
-        return events == 0 or block == sse.DONE
-    objects = block.count(b"}\n\ndata: {") + 1
-    if block.endswith(sse.DONE):
-        return events == objects + 1 and block.endswith(b"}\n\n" + sse.DONE)
-    return events == objects and block.endswith(b"}\n\n")
 
 
 def _first_data(block: bytes) -> dict[str, Any] | None:

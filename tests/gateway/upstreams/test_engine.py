@@ -10,8 +10,8 @@ import pytest
 from gateway.engines.endpoint import Endpoint, write_endpoint
 from gateway.engines.files import EngineFiles
 from gateway.engines.spec import EngineSpec
+from gateway.upstreams.connection import Patience, TransportFault
 from gateway.upstreams.engine import EngineRequests
-from gateway.upstreams.http import Patience, TransportFault
 from tests.fakes.openai import FakeOpenAI, unused_port
 
 BODY = b'{"model": "m"}'

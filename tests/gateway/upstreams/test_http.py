@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstreams.http import HIGH_WATER, Origin, Patience, Pool, TransportFault
+from gateway.upstreams.connection import HIGH_WATER, Patience, TransportFault
+from gateway.upstreams.http import Origin, Pool
 from tests.fakes.openai import Act, FakeOpenAI, unused_port
 
 BODY = b'{"model": "m"}'

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.trace import Attempt
-from gateway.upstreams.openai import LONGEST_REST, _looks_right, _retry_after, _StreamWatch
+from gateway.upstreams.openai import LONGEST_REST, _retry_after
+from gateway.upstreams.watch import StreamWatch, looks_right
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -68,12 +69,12 @@ def test_retry_after_never_raises(name: str, value: str) -> None:
 )
 def test_looks(block: bytes, *, right: bool) -> None:
     """What looks right needs no reading; everything else is read event by event."""
-    assert _looks_right(block, block.count(b"data:")) is right
+    assert looks_right(block, block.count(b"data:")) is right
 
 
-def watched(*blocks: bytes, withhold: bool = False) -> tuple[_StreamWatch, bytes]:
+def watched(*blocks: bytes, withhold: bool = False) -> tuple[StreamWatch, bytes]:
     """A watch that has seen these blocks, and what the client gets."""
-    watch = _StreamWatch(Attempt("u", "m", 0.0), withhold=withhold)
+    watch = StreamWatch(Attempt("u", "m", 0.0), withhold=withhold)
     return watch, b"".join(watch.see(block) for block in blocks)
 
 

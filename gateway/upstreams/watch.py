@@ -1,0 +1,93 @@
+"""What passes by in one stream, seen without parsing it: usage, errors, malformed events, the end."""
+
+from __future__ import annotations
+
+import re
+from time import monotonic
+
+from gateway import sse, wire
+from gateway.call import Call
+from gateway.trace import Attempt, Usage
+
+DONE_LINE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
+HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+BYTES_PER_TOKEN = 4  # a common estimate for English; marked as one wherever it is used
+
+
+class StreamWatch:
+    """What passes by in one stream: usage, errors, the end. Parses only events that bear one of them."""
+
+    __slots__ = ("_events", "_withhold", "attempt", "error", "is_done", "is_finished")
+
+    def __init__(self, attempt: Attempt, *, withhold: bool) -> None:
+        self.attempt = attempt
+        self._withhold = withhold
+        self._events = 0
+        self.is_done = False  # `[DONE]` came
+        self.is_finished = False  # a finish reason came
+        self.error: tuple[str, str] | None = None  # the fault's name, and what to tell
+
+    def see(self, block: bytes) -> bytes:
+        """Look at a block of events; return what the client gets of it."""
+        events = block.count(b"data:")
+        self._events += events
+        if b"[DONE]" in block[-16:] and DONE_LINE.search(block, max(0, len(block) - 64)):
+            self.is_done = True
+        if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
+            self.is_finished = True
+        if b'"error"' in block or (b'"usage"' in block and HAS_USAGE.search(block)) or not looks_right(block, events):
+            return self._read(block)
+        return block
+
+    def _read(self, block: bytes) -> bytes:
+        kept: list[bytes] = []
+        for event in sse.events(block):
+            if self._keeps(event):
+                kept.append(event)
+            if self.error is not None:
+                break
+        return b"".join(kept)
+
+    def _keeps(self, event: bytes) -> bool:
+        data = (sse.data_of(event) or b"").strip()
+        if not data or data == b"[DONE]":
+            return True
+        chunk = wire.parse_answer(data)
+        if chunk is None:
+            self.error = ("garbage", "it sent an event that is not JSON")
+            return False
+        error = wire.error_of(chunk)
+        if error is not None:
+            self.error = ("error_in_stream", str(error.get("message", ""))[:500])
+            return False
+        usage = wire.usage_of(chunk)
+        if usage is not None:
+            self.attempt.usage = usage  # cumulative where repeated: the last one counts, never their sum
+        return not (self._withhold and usage is not None and chunk.get("choices") == [])
+
+    def settle(self, call: Call) -> None:
+        """Close the books of the attempt: without a usage from the server, count what was sent."""
+        attempt = self.attempt
+        if attempt.ended is not None:
+            return
+        attempt.ended = monotonic()
+        if attempt.usage is None:
+            attempt.usage = estimate(call, max(0, self._events - self.is_done))
+
+
+def estimate(call: Call, events: int) -> Usage:
+    """What an answer without a usage took: events are counted, the prompt is judged by its bytes."""
+    return Usage(len(call.body) // BYTES_PER_TOKEN, events, estimated=True)
+
+
+def looks_right(block: bytes, events: int) -> bool:
+    """Say whether all data in a block begins and ends as JSON objects do, without parsing any.
+
+    `events` is how often `data:` stands in it. False means no more than that it must be read event by event.
+    """
+    if not block.startswith(b"data: {"):
+        return events == 0 or block == sse.DONE
+    objects = block.count(b"}\n\ndata: {") + 1
+    if block.endswith(sse.DONE):
+        return events == objects + 1 and block.endswith(b"}\n\n" + sse.DONE)
+    return events == objects and block.endswith(b"}\n\n")
