@@ -2,7 +2,8 @@
 
 How the rooms lie, in the order a call meets them:
 
-    app        the data plane's edge (raw ASGI); one call there is an `exchange`: who calls, what is asked, what goes back
+    listener   one client connection of the data plane: bytes to requests, answers to bytes
+    app        what stands behind it; one call there is an `exchange`: who calls, what is asked, what goes back
     runtime    the policy in force as a pipeline; a reload builds a new one whole and swaps one reference
     build      the order of layers, written once
     layers/    one file a layer; each wraps a handler and is one

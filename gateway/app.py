@@ -1,4 +1,4 @@
-"""The data plane's edge (raw ASGI): calls become exchanges; health, readiness and the models are answered here."""
+"""The data plane's edge: calls become exchanges; health, readiness and the list of models are answered here."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ from collections.abc import Mapping
 from itertools import count
 from time import monotonic
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import orjson
 
-from gateway.errors import (
-    GatewayError,
-    NoSuchMethod,
-    NoSuchPath,
-    UnknownModel,
-)
-from gateway.exchange import CONNECTION, JSON, Connection, Exchange, Journal, Receive, Scope, Send
+from gateway.errors import GatewayError, NoSuchMethod, NoSuchPath, UnknownModel
+from gateway.exchange import JSON, Client, Exchange, Journal, Request
 from gateway.runtime import Runtime
 
-ENDPOINTS = {"/v1/chat/completions": "chat", "/v1/completions": "completions", "/v1/embeddings": "embeddings"}
+ENDPOINTS = {b"/v1/chat/completions": "chat", b"/v1/completions": "completions", b"/v1/embeddings": "embeddings"}
 MODELS = "/v1/models"
 
 
 class DataPlane:
-    """The ASGI application that clients talk to."""
+    """What stands behind the listener: every request comes here."""
 
     def __init__(self, runtime: Runtime, journal: Journal) -> None:
         self._runtime = runtime
@@ -33,40 +30,48 @@ class DataPlane:
         self._ids = (f"{prefix}{number:08x}" for number in count(1))
         self.is_draining = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
-        endpoint = ENDPOINTS.get(scope["path"])
-        if endpoint is not None and scope["method"] == "POST":
-            connection = scope.get(CONNECTION) or Connection()
-            exchange = Exchange(self._runtime, self._journal, next(self._ids), endpoint, connection, receive, send)
-            await exchange.run(scope)
-        else:
-            await self._page(scope, send, next(self._ids))
+    @property
+    def body_limit(self) -> int:
+        """Most bytes of a request's body."""
+        limit: int = self._runtime.pipeline.loaded.policy.limits.body
+        return limit
 
-    async def _page(self, scope: Scope, send: Send, request_id: str) -> None:
+    async def handle(self, request: Request, client: Client) -> None:
+        """Serve one request; always ends with an answer, unless the client is gone."""
+        request_id = next(self._ids)
+        endpoint = ENDPOINTS.get(request.target)
+        if endpoint is None or request.method != b"POST":
+            path = _path(request.target)
+            endpoint = ENDPOINTS.get(path.encode()) if request.method == b"POST" else None
+            if endpoint is None:
+                self._page(path, request, client, request_id)
+                return
+        await Exchange(self._runtime, self._journal, request_id, endpoint, request, client).run()
+
+    def _page(self, path: str, request: Request, client: Client, request_id: str) -> None:
         """Serve what is not a call: health, readiness, the list of models, and every wrong path."""
         try:
-            status, body = self._read_page(scope)
+            status, body = self._read_page(path, request)
         except GatewayError as error:
             status, body = error.status, error.envelope()
-        headers = [JSON, (b"x-request-id", request_id.encode()), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        head = JSON + b"x-request-id: %b\r\n" % request_id.encode()
+        client.respond(status, head, body, without_body=request.method == b"HEAD")
 
-    def _read_page(self, scope: Scope) -> tuple[int, bytes]:
-        path: str = scope["path"]
-        if path in ENDPOINTS:
+    def _read_page(self, path: str, request: Request) -> tuple[int, bytes]:
+        if request.fault is not None:
+            raise request.fault
+        if path.encode() in ENDPOINTS:
             raise NoSuchMethod(f"Only POST is served at {path}.")
         is_model = path == MODELS or path.startswith(MODELS + "/")
         if path not in ("/healthz", "/readyz") and not is_model:
             raise NoSuchPath(f"Nothing is served at {path[:200]}.")
-        if scope["method"] not in ("GET", "HEAD"):
+        if request.method not in (b"GET", b"HEAD"):
             raise NoSuchMethod(f"Only GET is served at {path[:200]}.")
         if path == "/healthz":
             return 200, b'{"status":"alive"}'
         if path == "/readyz":
             return self._readiness()
-        return 200, self._models(dict(scope["headers"]), path.removeprefix(MODELS).removeprefix("/"))
+        return 200, self._models(request.headers, path.removeprefix(MODELS).removeprefix("/"))
 
     def _readiness(self) -> tuple[int, bytes]:
         """Ready or not, and the truth about every part. A part that calls can do without only degrades."""
@@ -97,6 +102,15 @@ class DataPlane:
         if name not in names:
             raise UnknownModel(f"The model '{name[:200]}' does not exist.", param="model")
         return orjson.dumps(_model_card(name))
+
+
+def _path(target: bytes) -> str:
+    """The path of a request's target, without its query and escapes; "" if it is none."""
+    try:
+        path = httptools.parse_url(target).path or b""
+    except httptools.HttpParserInvalidURLError:
+        path = b""
+    return unquote(path.decode("latin-1"))
 
 
 def _model_card(name: str) -> dict[str, Any]:

@@ -56,6 +56,20 @@ class Call:
     targets: tuple[Target, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def aimed_at(self, targets: tuple[Target, ...]) -> Call:
+        """The same call with other targets; made by hand, since every call is aimed at least once."""
+        return Call(
+            self.endpoint,
+            self.model,
+            self.body,
+            self.json,
+            self.caller,
+            self.trace,
+            self.deadline,
+            targets,
+            self.headers,
+        )
+
     @property
     def wants_stream(self) -> bool:
         """Say whether the client asked for server-sent events."""

@@ -9,33 +9,62 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from time import monotonic, time
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from gateway import auth, sse, wire
 from gateway.call import Call, Reply
-from gateway.errors import (
-    BadRequest,
-    Draining,
-    GatewayError,
-    TooLarge,
-)
+from gateway.errors import BadRequest, Draining, GatewayError
 from gateway.runtime import Pipeline, Runtime, Way
 from gateway.trace import Trace
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
+CLIENT_LEFT = 499  # nginx's number for it; no client ever sees it
+DEADLINE_HEADERS = (b"x-request-timeout", b"x-litellm-timeout")
+JSON = b"content-type: application/json\r\n"
+NOT_STORED = b"cache-control: no-cache\r\n"
 log = logging.getLogger("sluice")
 
-CLIENT_LEFT = 499  # nginx's number for it; no client ever sees it
-CONNECTION = "sluice.connection"  # where the listener puts itself in the scope
-DEADLINE_HEADERS = (b"x-request-timeout", b"x-litellm-timeout")
-JSON = (b"content-type", b"application/json")
+
+class Request:
+    """One request as it came off the wire, whole or with the fault that ended it."""
+
+    __slots__ = ("fault", "headers", "is_old", "keep_alive", "method", "parts", "size", "target", "task")
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.keep_alive = True
+        self.is_old = False  # HTTP/1.0: no chunks
+        self.fault: GatewayError | None = None
+        self.task: asyncio.Task[None] | None = None  # that serves it
+
+    @property
+    def body(self) -> bytes:
+        """The body in one piece."""
+        parts = self.parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Client(Protocol):
+    """What an exchange asks of the connection it answers on. Header lines are bytes, each with its line end."""
+
+    on_leave: Callable[[], None] | None
+
+    def respond(self, status: int, headers: bytes, body: bytes, *, without_body: bool = False) -> None:
+        """Send a whole answer, or only its head."""
+
+    def begin(self, status: int, headers: bytes, *, is_old: bool) -> None:
+        """Begin a streamed one."""
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame of it, and wait while the client cannot take more."""
+
+    def end(self) -> None:
+        """End it."""
 
 
 class Journal(Protocol):
@@ -48,58 +77,29 @@ class Journal(Protocol):
         """ "ok", or what is wrong."""
 
 
-class Connection:
-    """What the listener tells an exchange of its client: it calls `on_leave` when the connection is lost.
-
-    A task that waits for ASGI's disconnect message would do the same for every call, at the price of a task each.
-    """
-
-    on_leave: Callable[[], None] | None = None
-
-
 class Exchange:
     """One call between its client and its pipeline."""
 
-    __slots__ = (
-        "_answered",
-        "_connection",
-        "_journal",
-        "_left",
-        "_receive",
-        "_runtime",
-        "_send",
-        "_started",
-        "_task",
-        "_trace",
-    )
+    __slots__ = ("_answered", "_client", "_journal", "_left", "_request", "_runtime", "_started", "_trace")
 
     def __init__(
-        self,
-        runtime: Runtime,
-        journal: Journal,
-        request_id: str,
-        endpoint: str,
-        connection: Connection,
-        receive: Receive,
-        send: Send,
+        self, runtime: Runtime, journal: Journal, request_id: str, endpoint: str, request: Request, client: Client
     ) -> None:
         self._runtime = runtime
         self._journal = journal
-        self._connection = connection
-        self._receive = receive
-        self._send = send
-        self._task: asyncio.Task[Any] | None = None
+        self._request = request
+        self._client = client
         self._left = False
         self._trace = Trace(request_id, time(), monotonic(), endpoint)
         self._started = False  # the status line has gone out
         self._answered = False  # the last byte has, or the client is gone: nothing more to cancel
 
-    async def run(self, scope: Scope) -> None:
+    async def run(self) -> None:
         """Serve the call and write its record."""
         trace = self._trace
         pipeline = self._runtime.enter()
         try:
-            await self._serve(pipeline, dict(scope["headers"]))
+            await self._serve(pipeline, self._request.headers)
         except GatewayError as error:
             await self._refuse(error)
         except _ClientLeft:
@@ -124,7 +124,9 @@ class Exchange:
         if pipeline.gate.is_keyless:
             auth.check_json_type(headers)
         limits = pipeline.loaded.policy.limits
-        body = await self._read_body(headers, limits.body)
+        if self._request.fault is not None:
+            raise self._request.fault
+        body = self._request.body
         trace.request_bytes = len(body)
         fields = wire.parse_body(body)
         model = wire.check(trace.endpoint, fields, max_messages=limits.messages)
@@ -134,36 +136,10 @@ class Exchange:
         deadline = trace.started + _patience(headers, way)
         await self._answer(way, Call(trace.endpoint, model, body, fields, caller, trace, deadline))
 
-    async def _read_body(self, headers: dict[bytes, bytes], limit: int) -> bytes:
-        declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
-            raise _too_large(limit)
-        message = await self._receive_body()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            if size > limit:
-                raise _too_large(limit)
-            message = await self._receive_body()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        if size > limit:
-            raise _too_large(limit)
-        return b"".join(parts)
-
-    async def _receive_body(self) -> Message:
-        """The next part of the body; the listener ends the patience with a client that is too slow."""
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientLeft
-        return message
-
     async def _answer(self, way: Way, call: Call) -> None:
         """Run the pipeline and send what it says; a client that leaves meanwhile cancels both."""
-        task = self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._connection.on_leave = self._leave
+        task = self._request.task
+        self._client.on_leave = self._leave
         try:
             reply = await way.handler(call)
             try:
@@ -171,66 +147,64 @@ class Exchange:
             finally:
                 await reply.close()
         except asyncio.CancelledError:
-            if self._left and task.uncancel() == 0:  # cancelled because the client left, and by nobody else
+            if (
+                self._left and task is not None and task.uncancel() == 0
+            ):  # cancelled because the client left, and by nobody else
                 raise _ClientLeft from None
             raise
         finally:
-            self._connection.on_leave = None
+            self._client.on_leave = None
 
     def _leave(self) -> None:
         """The client has left: cancel the call wherever it stands."""
-        if not self._answered and self._task is not None:
+        if not self._answered and self._request.task is not None:
             self._left = True
-            self._task.cancel()
+            self._request.task.cancel()
 
     async def _send_reply(self, reply: Reply) -> None:
         trace = self._trace
         trace.status = reply.status
-        send = self._send
-        size = 0
+        client = self._client
         if not reply.is_stream:
             body = b"".join([frame async for frame in reply.frames])
-            await self._start(reply, len(body))
-            self._answered = True
-            await send({"type": "http.response.body", "body": body})
+            self._answered = self._started = True
+            client.respond(reply.status, self._head(reply.headers), body)
             trace.response_bytes = len(body)
             return
-        await self._start(reply, None)
-        async for frame in reply.frames:
-            size += len(frame)
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
-        trace.response_bytes = size
-        self._answered = True
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _start(self, reply: Reply, length: int | None) -> None:
-        trace = self._trace
-        trace.first_byte = monotonic()
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
-        headers += _told(trace, trace.first_byte)
-        if length is not None:
-            headers.append((b"content-length", b"%d" % length))
-        else:
-            headers.append((b"cache-control", b"no-cache"))
         self._started = True
-        await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        client.begin(reply.status, self._head(reply.headers) + NOT_STORED, is_old=self._request.is_old)
+        async for frame in reply.frames:
+            trace.response_bytes += len(frame)
+            await client.send(frame)
+        self._answered = True
+        client.end()
+
+    def _head(self, headers: dict[str, str]) -> bytes:
+        """The header lines of an answer that begins now."""
+        trace = self._trace
+        now = trace.first_byte = monotonic()
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        lines.append(f"x-request-id: {trace.id}\r\nx-cache: BYPASS\r\nx-sluice-route: {trace.rule or 'none'}\r\n")
+        attempts = trace.attempts
+        if attempts:
+            last = attempts[-1]
+            lines.append(f"x-sluice-model: {last.model}\r\nx-sluice-upstream: {last.upstream}\r\n")
+        overhead = max(0.0, now - trace.started - trace.upstream_seconds(now)) * 1000
+        lines.append(f"x-sluice-attempts: {len(attempts)}\r\nx-sluice-overhead-ms: {overhead:.2f}\r\n")
+        return "".join(lines).encode("ascii", "replace")
 
     async def _refuse(self, error: GatewayError) -> None:
         """Tell the client what went wrong: as the answer, or as the last event of a stream that has begun."""
         trace = self._trace
         trace.outcome = error.code
+        body = error.envelope()
+        self._answered = True
         if self._started:
-            await self._send({"type": "http.response.body", "body": sse.event(error.envelope())})
+            await self._client.send(sse.event(body))
+            self._client.end()
             return
         trace.status = error.status
-        body = error.envelope()
-        trace.first_byte = monotonic()
-        headers = [JSON, (b"content-length", b"%d" % len(body)), *_told(trace, trace.first_byte)]
-        headers += [(name.encode(), value.encode("latin-1")) for name, value in error.headers.items()]
-        # The connection stays open, and what still comes of a body over the limit is dropped as it comes: to close with
-        # bytes unread would reset the connection, and the client would never read why.
-        await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        self._client.respond(error.status, JSON + self._head(error.headers), body)
         trace.response_bytes = len(body)
 
     def _close_books(self) -> None:
@@ -250,10 +224,6 @@ class _ClientLeft(Exception):
     """The client closed its connection before the answer was complete."""
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is over {limit} bytes.")
-
-
 def _patience(headers: dict[bytes, bytes], way: Way) -> float:
     """Seconds the whole call may take: the rule's, or the client's own if that is shorter."""
     total = way.rule.timeouts.total
@@ -271,22 +241,3 @@ def _seconds(name: bytes, value: bytes) -> float:
     if not 0 < seconds < 1e9:
         raise BadRequest(f"The header '{name.decode()}' must be a positive number of seconds.", param=name.decode())
     return seconds
-
-
-def _told(trace: Trace, now: float) -> Headers:
-    """The headers that say how a call was answered, the same on plain and streamed answers."""
-    headers = [(b"x-request-id", trace.id.encode()), (b"x-cache", b"BYPASS")]
-    attempts = trace.attempts
-    if attempts:
-        last = attempts[-1]
-        headers.append((b"x-sluice-model", _header_text(last.model)))
-        headers.append((b"x-sluice-upstream", _header_text(last.upstream)))
-    headers.append((b"x-sluice-route", _header_text(trace.rule or "none")))
-    headers.append((b"x-sluice-attempts", b"%d" % len(attempts)))
-    overhead = max(0.0, now - trace.started - trace.upstream_seconds(now))
-    headers.append((b"x-sluice-overhead-ms", b"%.2f" % (overhead * 1000)))
-    return headers
-
-
-def _header_text(text: str) -> bytes:
-    return text.encode("ascii", "replace")

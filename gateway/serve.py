@@ -119,7 +119,7 @@ class Serve:
     def _worker_command(self, number: int, listening: socket.socket) -> Callable[[], subprocess.Popen[bytes]]:
         descriptor = listening.fileno()
         environ = worker_environ(self._settings, number, descriptor, self._environ)
-        command = [sys.executable, "-m", "gateway.worker"]
+        command = [sys.executable, "-P", "-m", "gateway.worker"]  # -P: a module in the current folder is not ours
         return lambda: subprocess.Popen(command, env=environ, pass_fds=[descriptor], start_new_session=True)  # noqa: S603 - our own module
 
     def _admin_command(self) -> Callable[[], subprocess.Popen[bytes]]:
@@ -128,7 +128,7 @@ class Serve:
         options = {"host": settings.admin_host, "port": settings.admin_port, "parent": os.getpid()}
         paths = {"state": settings.state, "policy": settings.policy}
         words = [word for name, value in {**options, **paths}.items() for word in (f"--{name}", str(value))]
-        command = [sys.executable, "-m", "gateway.admin", *words]
+        command = [sys.executable, "-P", "-m", "gateway.admin", *words]
         return lambda: subprocess.Popen(command, env=dict(self._environ), start_new_session=True)  # noqa: S603 - our own module
 
     def _wait_until_ready(self) -> None:

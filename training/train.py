@@ -33,7 +33,8 @@ class Recipe:
     """Everything that decides how a model comes out.
 
     `hard` is the share of hard questions among the tasks' questions, at the start and from a third on;
-    `task_weights` repeats tasks that need more examples; `grown_from` names a trained model to start from.
+    `task_weights` repeats tasks that need more examples; `grown_from` names a trained model to start from (with 0
+    steps the grown model is kept as it is).
     """
 
     shape: Shape
@@ -50,7 +51,7 @@ class Recipe:
 
 
 WEIGHTS = {
-    "greetings": 0.7,
+    "greetings": 1.2,
     "capitals": 1.0,
     "units": 1.0,
     "arithmetic": 2.2,
@@ -60,16 +61,9 @@ WEIGHTS = {
 }
 RECIPES = {
     "sluice-tiny": Recipe(Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 2300, (0.05, 0.08), WEIGHTS),
-    "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 3900, (0.4, 0.65), WEIGHTS),
+    "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 4200, (0.4, 0.7), WEIGHTS),
     "sluice-small": Recipe(
-        Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640),
-        230,
-        (0.7, 0.7),
-        {**WEIGHTS, "greetings": 1.5, "copying": 3.0},
-        grown_from="sluice-seed",
-        matrix_rate=0.003,
-        embedding_rate=0.0005,
-        long_share=0.0,
+        Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640), 0, (0.7, 0.7), WEIGHTS, grown_from="sluice-seed"
     ),
 }
 
@@ -193,7 +187,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     recipe: Recipe = RECIPES[given.name]
-    if given.steps:
+    if given.steps is not None:
         recipe = replace(recipe, steps=given.steps)
     given.out.mkdir(parents=True, exist_ok=True)
     queries = read_queries(given.clinc)
@@ -204,6 +198,8 @@ def main() -> None:
     progress = begin(recipe, given.out)
     if state.exists():
         progress.load(state)
+    else:
+        progress.save(state)
     print(f"{given.name}: {parameter_count(progress.model):,} parameters, step {progress.step} of {recipe.steps}")
     train(recipe, progress, Tokenizer.from_file(str(vocabulary)), queries, state)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import replace
 from random import random
 from time import monotonic
 
@@ -62,7 +61,7 @@ class Failover:
                 break
             asked += 1
             try:
-                reply = await self._inner(call if len(call.targets) == 1 else replace(call, targets=(target,)))
+                reply = await self._inner(call if len(call.targets) == 1 else call.aimed_at((target,)))
             except UpstreamFailed as failure:
                 call.trace.note("failover", f"{target.upstream} failed: {failure.fault}")
                 first = first or failure

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gateway.call import Call, Handler, Reply, Target
 
 
@@ -16,4 +14,4 @@ class Route:
 
     async def __call__(self, call: Call) -> Reply:
         """Pass the call on with its targets."""
-        return await self._inner(replace(call, targets=self._targets))
+        return await self._inner(call.aimed_at(self._targets))

@@ -35,9 +35,21 @@ class StreamWatch:
             self.is_done = True
         if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
             self.is_finished = True
-        if b'"error"' in block or (b'"usage"' in block and HAS_USAGE.search(block)) or not looks_right(block, events):
+        if b'"error"' in block or not looks_right(block, events):
             return self._read(block)
+        if b'"usage"' in block:
+            return self._read_usage(block)
         return block
+
+    def _read_usage(self, block: bytes) -> bytes:
+        """Parse the one event of a well-formed block that bears a usage; the others pass unread."""
+        found = list(HAS_USAGE.finditer(block))
+        if len(found) != 1:
+            return self._read(block) if found else block
+        at = found[0].start()
+        before = block.rfind(b"\n\n", 0, at)
+        start, end = (before + 2 if before >= 0 else 0), block.find(b"\n\n", at) + 2
+        return block if self._keeps(block[start:end]) else block[:start] + block[end:]
 
     def _read(self, block: bytes) -> bytes:
         kept: list[bytes] = []

@@ -88,7 +88,7 @@ async def gateway(
     await runtime.load(load(path, env))
     app = DataPlane(runtime, journal, **plane)
     config = uvicorn.Config(
-        app,
+        app,  # type: ignore[arg-type] # only our listener ever sees it
         http=listener,
         ws="none",
         lifespan="off",

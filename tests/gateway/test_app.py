@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.app import DataPlane
 from gateway.call import Call, Caller, Reply
 from tests.fakes.openai import USAGE, WORDS, Act, FakeOpenAI
 from tests.fakes.stand import ENV, MESSAGES, SECRET, Stand, events, gateway, said
@@ -520,20 +519,3 @@ async def test_a_fault_of_ours_in_a_stream(tmp_path: Path) -> None:
     assert "internal_error" in events(answer.text)[1]
     assert len(events(answer.text)) == 2
     assert (trace.status, trace.outcome) == (200, "internal_error")
-
-
-async def test_plane_is_an_asgi_application(tmp_path: Path) -> None:
-    """Without our listener, under any ASGI server, a call is served too."""
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": orjson.dumps({"model": "m", "messages": MESSAGES})}
-
-    async with FakeOpenAI() as fake, gateway(tmp_path, policy(fake.url)) as g:
-        plane = DataPlane(g.runtime, g.journal)
-        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
-        await plane({"type": "http", "path": CHAT, "method": "POST", "headers": headers}, receive, send)
-    assert sent[0]["status"] == 200
