@@ -59,8 +59,11 @@ WEIGHTS = {
     "reversal": 0.9,
     "copying": 2.2,
 }
+TINY_WEIGHTS = {**WEIGHTS, "greetings": 0.5, "capitals": 0.8, "units": 0.6, "arithmetic": 2.5, "copying": 1.8}
 RECIPES = {
-    "sluice-tiny": Recipe(Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 2300, (0.05, 0.08), WEIGHTS),
+    "sluice-tiny": Recipe(
+        Shape("sluice-tiny", VOCABULARY, 128, 4, 2, 2, 320), 2300, (0.05, 0.08), TINY_WEIGHTS, matrix_rate=0.01
+    ),
     "sluice-seed": Recipe(Shape("sluice-seed", VOCABULARY, 128, 4, 2, 2, 320), 4200, (0.4, 0.7), WEIGHTS),
     "sluice-small": Recipe(
         Shape("sluice-small", VOCABULARY, 256, 6, 4, 4, 640), 0, (0.7, 0.7), WEIGHTS, grown_from="sluice-seed"
