@@ -33,8 +33,7 @@ class DataPlane:
     @property
     def body_limit(self) -> int:
         """Most bytes of a request's body."""
-        limit: int = self._runtime.pipeline.loaded.policy.limits.body
-        return limit
+        return self._runtime.pipeline.body_limit
 
     async def handle(self, request: Request, client: Client) -> None:
         """Serve one request; always ends with an answer, unless the client is gone."""

@@ -28,6 +28,7 @@ from gateway.exchange import Request
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WAITING = 4  # pipelined requests read ahead of their turn
 LINGER_SECONDS = 2.0  # that a client gets to read its refusal before the connection is gone
+FOREVER = float("inf")
 STATUS_LINE = {
     int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
 }
@@ -53,7 +54,9 @@ class Listener(asyncio.Protocol):
         self._server = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._patience: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = FOREVER  # when patience ends, on the loop's clock
+        self._limit = 0  # most bytes of the present request's body
         self._drained: asyncio.Future[None] | None = None
         self._waiting: deque[Request] = deque()
         self._request = Request()
@@ -78,6 +81,8 @@ class Listener(asyncio.Protocol):
         """Stop waiting, and tell the exchange under way."""
         self._server.connections.discard(self)
         self._stop_waiting()
+        if self._timer is not None:
+            self._timer.cancel()
         self._waiting.clear()
         self.resume_writing()
         if self.on_leave is not None:
@@ -143,8 +148,9 @@ class Listener(asyncio.Protocol):
         request.method = self._parser.get_method()
         request.is_old = self._parser.get_http_version() == "1.0"
         request.keep_alive = self._parser.should_keep_alive() and not request.is_old
+        self._limit = self._plane.body_limit
         declared = request.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self._plane.body_limit:
+        if declared.isdigit() and int(declared) > self._limit:
             self._too_large()
         elif request.headers.get(b"expect", b"").lower() == b"100-continue" and not self._is_busy:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -154,7 +160,7 @@ class Listener(asyncio.Protocol):
         request = self._request
         request.parts.append(data)
         request.size += len(data)
-        if request.size > self._plane.body_limit and not self._is_deaf:
+        if request.size > self._limit and not self._is_deaf:
             self._too_large()
 
     def on_message_complete(self) -> None:
@@ -184,7 +190,7 @@ class Listener(asyncio.Protocol):
         task.add_done_callback(self._server.tasks.discard)
 
     def _too_large(self) -> None:
-        self._fail(TooLarge(f"The body is over {self._plane.body_limit} bytes."))
+        self._fail(TooLarge(f"The body is over {self._limit} bytes."))
 
     def _fail(self, error: GatewayError) -> None:
         """Have the request under way answered with an error, on the record, and read no more of it."""
@@ -205,16 +211,33 @@ class Listener(asyncio.Protocol):
     # Patience
 
     def _wait(self, seconds: float) -> None:
-        if self._patience is None:
-            self._patience = self._loop.call_later(seconds, self._out_of_patience)
+        """Begin to be patient, unless we already are. The timer is left alone if it fires soon enough to look again."""
+        if self._due != FOREVER:
+            return
+        due = self._due = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > due:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._due, self._look)
 
     def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        self._due = FOREVER
+
+    def _look(self) -> None:
+        """The timer fired; since it was armed, patience may have ended, been renewed, or not be needed any more."""
+        self._timer = None
+        if self._due == FOREVER:
+            return
+        if self._loop.time() < self._due:
+            self._arm()
+            return
+        self._due = FOREVER
+        self._out_of_patience()
 
     def _out_of_patience(self) -> None:
-        self._patience = None
         if self._in_request and not self._in_head:
             self._fail(TooSlow("The request was not complete in time."))
         elif self._in_request:
@@ -276,7 +299,7 @@ class Listener(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._stop_waiting()
-        self._patience = self._loop.call_later(LINGER_SECONDS, self.transport.close)
+        self._loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 def _without_upgrade(data: bytes) -> bytes:

@@ -49,6 +49,7 @@ class Pipeline:
         self.calls = 0
         self.is_retired = False
         self.gate = Gate(policy.keys, list(policy.models))
+        self.body_limit: int = policy.limits.body
         self.models = {
             name: tuple(Target(target.upstream, target.model or name) for target in model.targets)
             for name, model in policy.models.items()

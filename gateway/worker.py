@@ -52,7 +52,7 @@ class Worker:
         await self._runtime.load(self._read_policy())
         self._journal.start()
         server = _Server(self._config(), self._plane)
-        _spare_the_collector()
+        _tune_interpreter()
         tending = asyncio.create_task(self._tend(server))
         try:
             await server.serve(sockets=[listening])
@@ -131,14 +131,15 @@ class Worker:
         )
 
 
-def _spare_the_collector() -> None:
-    """Keep the collector off what lives as long as the process, and let it look for cycles less often.
+def _tune_interpreter() -> None:
+    """Keep the collector off what lives as long as the process, let it look for cycles less often, and let the loop run.
 
     A call makes some hundred objects and nearly no cycles; by default a collection would start every few calls.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    sys.setswitchinterval(0.001)  # seconds the journal's thread may keep the event loop waiting; 0.005 by default
 
 
 class _Server(uvicorn.Server):
