@@ -132,7 +132,7 @@ class Worker:
 
 
 def _tune_interpreter() -> None:
-    """Keep the collector off what lives as long as the process, let it look for cycles less often, and let the loop run.
+    """Keep the collector off what lives as long as the process and calm it, and let the event loop have its turn.
 
     A call makes some hundred objects and nearly no cycles; by default a collection would start every few calls.
     """
