@@ -34,7 +34,7 @@ class Lessons:
     def exchange(self, random: Random) -> Exchange:
         """Seven times in ten a question of the tasks, else something to say again, to refuse or to put in JSON."""
         kinds = (self.question, repeat, self.refused, odd_input, unknown, json_answer, tool_call)
-        kind = random.choices(kinds, (70, 12, 9, 1.5, 2.5, 2.5, 2.5))[0]
+        kind = random.choices(kinds, (69, 12, 9, 1.5, 2.5, 2.5, 3.5))[0]
         return kind(random)
 
     def question(self, random: Random) -> Exchange:

@@ -207,23 +207,40 @@ REQUESTS = ("get", "find", "look_up", "search", "fetch", "read", "show", "check"
 SUBJECTS = ("weather", "time", "price", "order", "forecast", "news", "map", "user", "ticket", "stock", "temperature")
 
 
+def declared(random: Random, name: str, description: str, parameter: str, wanted: str) -> dict[str, object]:
+    """A function's declaration, with more or less of what schemas say besides names and types."""
+    field: dict[str, object] = {"type": "string"}
+    if random.random() < 0.3:
+        field["enum"] = random.sample([wanted, *random.sample(CITIES, 2)], 3)
+    if random.random() < 0.3:
+        field["description"] = f"The {parameter}"
+    schema: dict[str, object] = {"type": "object", "properties": {parameter: field}}
+    if random.random() < 0.8:
+        schema["required"] = [parameter]
+    if random.random() < 0.4:
+        schema["additionalProperties"] = False
+    body: dict[str, object] = {"name": name}
+    if random.random() < 0.8:
+        body["description"] = description
+    body["parameters"] = schema
+    if random.random() < 0.2:
+        body["strict"] = True
+    return body
+
+
 def tool_call(random: Random, split: Split) -> Exchange:
     """One or two tools in the system message; the call copies its argument from the question."""
     tools, calls = [], []
     for _ in range(random.choice((1, 1, 2))):
         verb, what, parameter = random.choice(REQUESTS), random.choice(SUBJECTS), random.choice(PARAMETERS)
         name = f"{verb}_{what}"
-        properties = {parameter: {"type": "string"}}
         description = random.choice(
             (f"{verb.replace('_', ' ').capitalize()} the {what}", f"The {what} now", thing(random))
         )
-        body = {
-            "name": name,
-            "description": description,
-            "parameters": {"type": "object", "properties": properties, "required": [parameter]},
-        }
-        tools.append(json.dumps({"type": "function", "function": body}))
         wanted = random.choice((random.choice(CITIES), invented_name(random), value(random, split, "thing")))
+        tools.append(
+            json.dumps({"type": "function", "function": declared(random, name, description, parameter, wanted)})
+        )
         asked = random.choice(
             (
                 f"What is the {what} in {wanted}?",
