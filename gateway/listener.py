@@ -84,6 +84,7 @@ class Listener(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._waiting.clear()
+        del self._parser  # it holds us as we hold it: a circle that only the collector would find
         self.resume_writing()
         if self.on_leave is not None:
             self.on_leave()

@@ -138,7 +138,7 @@ def _tune_interpreter() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 10, 5)
     sys.setswitchinterval(0.001)  # seconds the journal's thread may keep the event loop waiting; 0.005 by default
 
 

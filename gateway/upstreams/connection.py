@@ -267,6 +267,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        del self._parser  # it holds us as we hold it: a circle that only the collector would find
         self._lost(self)
         self._finish(TransportFault("cut", f"the connection was closed ({type(exc).__name__ if exc else 'end'})"))
 
