@@ -73,6 +73,13 @@ def check_json_type(headers: Headers) -> None:
         raise NotJsonType("The content type must be application/json.")
 
 
+def check_plain_encoding(headers: Headers) -> None:
+    """Refuse a compressed body: what it unpacks to has no limit of ours."""
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    if encoding not in (b"", b"identity"):
+        raise NotJsonType("The body must not be compressed; send it without a Content-Encoding.")
+
+
 def is_local_name(host: str) -> bool:
     """Say whether a host name or address means this machine."""
     if host == "localhost" or host.endswith(".localhost"):

@@ -35,7 +35,7 @@ def plan(
         Step("route", f"may be answered by {names}", partial(Route, targets=targets)),
         Step(
             "failover",
-            f"at most {retry.attempts} upstreams asked, {retry.budget:g} retries per success",
+            f"at most {retry.attempts} upstreams asked, {retry.budget:g} times per success the same again",
             partial(Failover, breakers=breakers, budget=budgets[rule.name], attempts=retry.attempts),
         ),
         Step("health", "each upstream's breaker hears how it went", partial(Health, breakers=breakers)),

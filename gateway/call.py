@@ -3,8 +3,8 @@
 Laws of this module:
 
 * A Call is frozen. A layer that changes one passes on a changed copy (`dataclasses.replace`).
-* `body` is the client's JSON as bytes and `json` the same parsed, never edited in place. When `raw` is still the
-  client's, those very bytes go to the upstream.
+* `body` is the client's JSON as bytes and `json` the same parsed, never edited in place. A body that no layer changed
+  goes to the upstream as the very bytes that came.
 * A Reply is a status, headers and a stream of frames; a plain answer is a stream of one. Each frame of an event stream
   is one or more *whole* server-sent events, so a layer may stop after any frame without harm.
 * Whoever takes a Reply reads it to its end or closes it. Closing early cancels the upstream.

@@ -123,6 +123,7 @@ class Exchange:
         trace.tenant, trace.key = caller.tenant, caller.key
         if pipeline.gate.is_keyless:
             auth.check_json_type(headers)
+        auth.check_plain_encoding(headers)
         limits = pipeline.loaded.policy.limits
         if self._request.fault is not None:
             raise self._request.fault

@@ -60,6 +60,7 @@ class Listener(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._waiting: deque[Request] = deque()
         self._request = Request()
+        self._head_size = 0  # of the present request, as parsed
         self._head_bytes = 0  # of the request whose headers are not complete
         self._in_head = True
         self._in_request = False
@@ -132,14 +133,17 @@ class Listener(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._request = Request()
+        self._head_size = 0
 
     def on_url(self, url: bytes) -> None:
         """Part of the request's target."""
         self._request.target += url
+        self._head_size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         self._request.headers[name.lower()] = value
+        self._head_size += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse a body that says it is too long, and ask for one that waits to be asked for."""
@@ -151,7 +155,9 @@ class Listener(asyncio.Protocol):
         request.keep_alive = self._parser.should_keep_alive() and not request.is_old
         self._limit = self._plane.body_limit
         declared = request.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self._limit:
+        if self._head_size > MAX_HEADER_BYTES:
+            self._fail(HeadersTooLarge(f"The headers are over {MAX_HEADER_BYTES} bytes."))
+        elif declared.isdigit() and int(declared) > self._limit:
             self._too_large()
         elif request.headers.get(b"expect", b"").lower() == b"100-continue" and not self._is_busy:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -7,6 +7,7 @@ running until it is told to stop. Then the workers drain, and the engines stop a
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import logging
@@ -23,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.auth import is_local_name
 from gateway.engines.minilm import PackageMissing, ensure
@@ -39,6 +41,7 @@ OLD_ENGINE_SECONDS = 60.0  # an engine that an edit removed still serves the cal
 READY_SECONDS = 120.0
 SLOW_ENGINE_SECONDS = 20.0  # after that the engines that are up are enough to say so
 BACKLOG = 2048
+REDIS_SECONDS = 2.0
 log = logging.getLogger("sluice")
 
 
@@ -58,10 +61,12 @@ class Serve:
         _check(settings, self._loaded)
         self._state = State(settings.state)
         self._state.create()
+        self._lock = _lock(settings.state)
         self._stopping = False
         self._kept: list[Kept] = []
         self._engines = Supervisor(settings.state)
         self._wanted: list[EngineSpec] = []
+        self._ends: dict[str, int] = {}  # ends of engines already told of, by key
         self._forget_at: float | None = None
 
     def run(self) -> None:
@@ -84,7 +89,7 @@ class Serve:
             self._stop()
 
     def _tick(self) -> None:
-        self._engines.tick()
+        self._tend_engines()
         for kept in self._kept:
             kept.tick()
         if self._watcher.changed():
@@ -92,6 +97,15 @@ class Serve:
         if self._forget_at is not None and time.monotonic() >= self._forget_at:
             self._forget_at = None
             self._engines.want(self._wanted)
+
+    def _tend_engines(self) -> None:
+        """Look after the engines, and say once of each end that it came."""
+        self._engines.tick()
+        for status in self._engines.status():
+            ends = status.restarts + (status.state in ("restarting", "failed"))
+            if ends > self._ends.get(status.key, 0):
+                self._ends[status.key] = ends
+                log.error("engine %s ended with %s; it is started again", status.name, status.last_exit)
 
     def _follow_edit(self) -> None:
         """Start the engines that an edit asks for. Whatever is wrong with the edit, the old policy goes on."""
@@ -111,6 +125,8 @@ class Serve:
         before, self._wanted = self._wanted, list(wanted.values())
         if any(spec.gguf == minilm_path(self._settings.state) for spec in self._wanted):
             _convert_minilm(minilm_path(self._settings.state))
+        for spec in self._wanted:
+            _check_gguf(spec.gguf)
         self._engines.want([*before, *self._wanted])
         if before:
             self._forget_at = time.monotonic() + OLD_ENGINE_SECONDS
@@ -135,10 +151,11 @@ class Serve:
         """Wait for the first worker and the engines, then tell where everything is."""
         until = time.monotonic() + READY_SECONDS
         while not self._stopping and time.monotonic() < until:
-            self._engines.tick()
+            self._tend_engines()
             for kept in self._kept:
-                if kept.exit_code is not None:
+                if (kept.exit_code or 0) > 0:  # it ended by itself; one that was killed is started again
                     raise CannotServe(f"{kept.name} could not start; its reason stands above.")
+                kept.tick()
             if self._is_up(patient=time.monotonic() < until - READY_SECONDS + SLOW_ENGINE_SECONDS):
                 self._say(self._banner())
                 return
@@ -193,11 +210,52 @@ def _check(settings: Settings, loaded: LoadedPolicy) -> None:
         raise CannotServe(
             f"{settings.workers} workers share their state: add --redis-url redis://HOST:6379/0, or serve with one."
         )
+    if settings.redis_url:
+        _check_redis(settings.redis_url)
     if not loaded.policy.keys and not is_local_name(settings.host):
         raise CannotServe(
             f"Without keys only this machine may be served, not {settings.host}: add keys to {loaded.path}, "
             "or serve with --host 127.0.0.1."
         )
+
+
+def _check_redis(url: str) -> None:
+    """Refuse a Redis that is not there: workers that share nothing would look as if they did."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        raise CannotServe("The Redis URL must look like redis://HOST:6379/0.")
+    try:
+        socket.create_connection((parts.hostname, parts.port or 6379), timeout=REDIS_SECONDS).close()
+    except OSError as error:
+        raise CannotServe(f"Redis at {parts.hostname}:{parts.port or 6379} cannot be reached: {error}.") from error
+
+
+def _check_gguf(path: Path) -> None:
+    """Refuse weights that are none; llama.cpp would say so in its log only, again and again."""
+    try:
+        with path.open("rb") as file:
+            is_gguf = file.read(4) == b"GGUF"
+    except OSError as error:
+        raise CannotServe(f"{path} cannot be read: {error.strerror}.") from error
+    if not is_gguf:
+        raise CannotServe(f"{path} is not a GGUF file.")
+
+
+def _lock(state: Path) -> int:
+    """Hold the state folder for as long as this process lives: two gateways in one would undo each other's files."""
+    path = state / "serve.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = path.read_text().strip()
+        os.close(descriptor)
+        raise CannotServe(
+            f"The state folder {state} is in use by process {owner}: give another with --state."
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor
 
 
 def _convert_minilm(out: Path) -> None:

@@ -55,7 +55,7 @@ def test_readme_python_works(served: Gateway) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sluice_commands_work(page: Path) -> None:
     """Every `sluice` command that does not serve works when pasted."""
-    for block in commands(page, "sluice"):
+    for block in commands(page, ".venv/bin/sluice"):
         for line in block.strip().splitlines():
             words = line.split()[1:]
             command = [sys.executable, "-m", "gateway.cli", *words]

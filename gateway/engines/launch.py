@@ -13,7 +13,7 @@ from typing import Protocol
 from gateway.engines.files import EngineFiles, open_log, write_private
 from gateway.engines.spec import EngineSpec
 
-COMMAND = (sys.executable, "-m", "gateway.engines.process")
+COMMAND = (sys.executable, "-P", "-m", "gateway.engines.process")  # -P: the current folder holds nothing of ours
 ROOT = Path(__file__).resolve().parents[2]  # where the package `gateway` lies, so that `-m` finds this very one
 PASSED_ON = (
     "CUDA",

@@ -31,6 +31,7 @@ def ensure(out: Path, folder: Path | None = None) -> bool:
     draft = out.with_name(f".{out.name}.draft")
     try:
         _convert(folder.absolute(), draft.absolute())
+        draft.chmod(0o600)
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
@@ -59,7 +60,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _convert(folder: Path, out: Path) -> None:
-    command = [sys.executable, "-m", "gateway.engines.bert", str(folder), str(out)]
+    command = [sys.executable, "-P", "-m", "gateway.engines.bert", str(folder), str(out)]
     done = subprocess.run(  # noqa: S603 - our own module, on files of our own
         command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
     )

@@ -30,6 +30,7 @@ from gateway.engines.spec import EngineSpec, loads
 SMALL_GGUF = 64 << 20  # bytes; below this, threads cost more in waiting for each other than they gain
 HTTP_THREADS = 256  # a kept-alive connection holds one thread for seconds, so a few would stall the next caller
 PROMPT_CACHE_MIB = 256
+GREEDY = ("sluice-tiny", "sluice-small")  # so small that any randomness is noise; a call may ask for another
 PROMPT_BATCH = 512  # tokens; between two batches a call that was given up is let go and others get their turn
 EMBEDDING_BATCH = 2048
 PR_SET_PDEATHSIG = 1
@@ -80,6 +81,8 @@ def params(spec: EngineSpec, api_key: str) -> llama.CommonParams:
     p.fit_params = False  # it would load the model twice to guess a context that the policy already states
     p.ui = False
     p.verbosity = 2
+    if spec.name in GREEDY:
+        p.sampling.temp = 0.0
     p.n_batch = p.n_ubatch = PROMPT_BATCH
     if spec.embeddings:
         p.embedding = True

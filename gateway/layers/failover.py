@@ -91,9 +91,10 @@ class Failover:
     def _all_open(self, call: Call, now: float) -> UpstreamFailed:
         rest = min(self._breakers[target.upstream].opens_again(now) for target in call.targets)
         names = ", ".join(dict.fromkeys(target.upstream for target in call.targets))
+        throttled = all(self._breakers[target.upstream].reason == "throttled" for target in call.targets)
         return UpstreamFailed(
             f"No upstream for this model takes calls at present ({names}).",
             fault="breaker_open",
-            status=503,
+            status=429 if throttled else 503,
             retry_after=max(rest, 1.0),
         )

@@ -22,6 +22,11 @@ SECRET_PART = 8  # characters: "Bearer abc..." is a secret, and so is what stand
 PROVIDERS = "gateway.upstreams.providers.upstream"  # imports litellm: only where a policy names a provider
 
 
+# llama.cpp answers 500 to an image for a model without eyes and 501 to what a model does not serve. When it is ill
+# itself it does not answer at all, and its supervisor sees that.
+ENGINE_BLAMES_REQUESTS = (500, 501)
+
+
 class UpstreamHandler(Protocol):
     """A handler at the end of the way, with something to close."""
 
@@ -62,7 +67,7 @@ def open_station(name: str, upstream: Upstream, spec: EngineSpec | None, policy_
         return Station(provider.ProviderUpstream(name, upstream), breaker)
     if spec is not None:
         requests: Requests = EngineRequests(state, spec)
-        return Station(Folding(OpenAIUpstream(name, _engine_wire(upstream, spec), requests)), breaker)
+        return Station(Folding(OpenAIUpstream(name, _engine_wire(upstream, spec), requests), spec.context), breaker)
     wire = _wire(upstream, Origin.parse(upstream.url or ""))
     pool = Pool(wire.origin, tls=_tls(upstream, policy_dir), limit=upstream.max_connections)
     return Station(OpenAIUpstream(name, wire, pool), breaker)
@@ -92,7 +97,7 @@ def _wire(upstream: Upstream, origin: Origin) -> Wire:
 def _engine_wire(upstream: Upstream, spec: EngineSpec) -> Wire:
     """An engine serves one model under one name, whatever the policy's entry is called."""
     wire = _wire(upstream, Origin(tls=False, host="127.0.0.1", port=80, path="/v1"))
-    return replace(wire, accept_models=(*wire.accept_models, spec.name))
+    return replace(wire, accept_models=(*wire.accept_models, spec.name), blames_requests=ENGINE_BLAMES_REQUESTS)
 
 
 def _tls(upstream: Upstream, policy_dir: Path) -> ssl.SSLContext | None:

@@ -12,7 +12,7 @@ from time import monotonic
 
 from gateway import sse, wire
 from gateway.call import Call, Json, Reply
-from gateway.errors import DeadlinePassed, UpstreamFailed
+from gateway.errors import DeadlinePassed, Rejected, UpstreamFailed
 from gateway.fold import fold
 from gateway.upstreams.openai import OpenAIUpstream
 
@@ -20,12 +20,15 @@ from gateway.upstreams.openai import OpenAIUpstream
 class Folding:
     """An upstream whose plain answers are made of its streamed ones."""
 
-    def __init__(self, inner: OpenAIUpstream) -> None:
+    def __init__(self, inner: OpenAIUpstream, context: int) -> None:
+        """`context` is the engine's, in tokens."""
         self._inner = inner
+        self._context = context
 
     async def __call__(self, call: Call) -> Reply:
         """Answer as the upstream does. A stream that breaks off raises UpstreamFailed: nothing has been said yet."""
-        if call.wants_stream or call.endpoint == "embeddings":
+        self._check(call)
+        if call.wants_stream or call.endpoint == "embeddings" or isinstance(call.json.get("prompt"), list):
             return await self._inner(call)
         asked: Json = {**call.json, "stream": True, "stream_options": {"include_usage": True}}
         reply = await self._inner(replace(call, json=asked, body=wire.dumps(asked)))
@@ -43,6 +46,15 @@ class Folding:
         attempt.first_byte = attempt.ended = monotonic()
         chunks = [chunk for event in events if (chunk := sse.json_of(event)) is not None]
         return Reply(200, {"content-type": "application/json"}, _one(wire.dumps(fold(chunks))))
+
+    def _check(self, call: Call) -> None:
+        """Refuse at once what the engine would refuse after seconds, or answer in a form of its own."""
+        messages = call.json.get("messages") or ()
+        if len(messages) > self._context:  # a message is a token at least
+            raise Rejected(f"{len(messages)} messages do not fit into {self._context} tokens.", status=400)
+        prompt = call.json.get("prompt")
+        if isinstance(prompt, list) and any(isinstance(part, str | list) for part in prompt) and len(prompt) != 1:
+            raise Rejected("This engine takes one prompt a call; send a call for each.", status=400)
 
     def close(self) -> None:
         """Close the connections."""

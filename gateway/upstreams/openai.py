@@ -58,6 +58,7 @@ class Wire:
     idle: float = 60.0
     stream_usage: bool = True
     accept_models: tuple[str, ...] = ()
+    blames_requests: tuple[int, ...] = ()  # 5xx by which this server speaks of the request, not of itself
 
 
 class OpenAIUpstream:
@@ -141,6 +142,8 @@ class OpenAIUpstream:
         if status in OUR_CREDENTIALS:  # the client's key is not at fault, and the server may quote ours
             return self._failed(attempt, "auth", f"refused our credentials ({status})")
         said = str((wire.error_of(answer) or {}).get("message", ""))[:500]
+        if status in self._settings.blames_requests:
+            raise Rejected(f"Upstream '{self._name}': {self._clean(said)}", status=400)
         message = f"answered {status}" + (f": {self._clean(said)}" if said else "")
         rest = _retry_after(response.headers)
         told = {408: 504}.get(status, status if status < 600 else 502)
