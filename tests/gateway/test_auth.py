@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from gateway.auth import Gate, check_json_type, check_local, is_local_name
+from gateway.auth import Gate, check_json_type, check_local, check_plain_encoding, is_local_name
 from gateway.errors import Forbidden, NotJsonType, Unauthorized
 from policies.model import Key
 
@@ -92,3 +92,10 @@ def test_json_types(kind: bytes) -> None:
 def test_local_names_never_raise(host: str) -> None:
     """Any text can be asked about."""
     assert is_local_name(host) in (True, False)
+
+
+def test_compressed_bodies_are_refused() -> None:
+    """A compressed body is refused by name; an identity encoding is none."""
+    check_plain_encoding({b"content-encoding": b"identity"})
+    with pytest.raises(NotJsonType, match="Content-Encoding"):
+        check_plain_encoding({b"content-encoding": b"gzip"})

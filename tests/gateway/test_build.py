@@ -23,7 +23,7 @@ def test_plan_says_why() -> None:
     steps = plan(rule, (Target("u", "m"), Target("v", "n")), stations, {"r": RetryBudget()})
     assert [step.name for step in steps] == ["route", "failover", "health"]
     assert steps[0].why == "may be answered by u (m), then v (n)"
-    assert steps[1].why == "at most 2 upstreams asked, 0.25 retries per success"
+    assert steps[1].why == "at most 2 upstreams asked, 0.25 times per success the same again"
 
 
 async def test_dispatch() -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
 
-from gateway.call import Call, Caller, Reply
+from gateway.call import Call, Caller, Reply, Target
 from gateway.trace import Trace
 from tests.gateway.layers.chain import frames
 
 
 @pytest.mark.parametrize(
-    ("fields", "streamed"), [({}, False), ({"stream": True}, True), ({"stream": False}, False), ({"stream": 1}, False)]
+    ("body", "streamed"), [({}, False), ({"stream": True}, True), ({"stream": False}, False), ({"stream": 1}, False)]
 )
-def test_wants_stream(fields: dict[str, Any], *, streamed: bool) -> None:
+def test_wants_stream(body: dict[str, Any], *, streamed: bool) -> None:
     """Only `true` asks for a stream."""
-    call = Call("chat", "m", b"", fields, Caller("t"), Trace("r", 0, 0), 0)
+    call = Call("chat", "m", b"", body, Caller("t"), Trace("r", 0, 0), 0)
     assert call.wants_stream is streamed
 
 
@@ -26,6 +26,14 @@ def test_frozen() -> None:
     call = Call("chat", "m", b"", {}, Caller("t"), Trace("r", 0, 0), 0)
     with pytest.raises(FrozenInstanceError):
         call.model = "x"  # type: ignore[misc]
+
+
+def test_aimed_at_keeps_everything() -> None:
+    """Aiming a call changes its targets and loses no field."""
+    values = {field.name: f"value of {field.name}" for field in fields(Call)}
+    call = Call(**values)  # type: ignore[arg-type] # any values do
+    targets = (Target("u", "m"),)
+    assert call.aimed_at(targets) == replace(call, targets=targets)
 
 
 def test_callers() -> None:

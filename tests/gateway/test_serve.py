@@ -271,15 +271,31 @@ async def test_refusals(tmp_path: Path) -> None:
     good = tmp_path / "policy.yaml"
     good.write_text("upstreams:\n  up: {url: 'http://127.0.0.1:9/v1'}\nmodels:\n  m: {targets: [{upstream: up}]}\n")
     (tmp_path / "bad.yaml").write_text("models: 1\n")
+    nobody = unused_port()
     async with FakeOpenAI() as taken:
         answers = await asyncio.gather(
             _refused(tmp_path, "--policy", str(good), "--host", "0.0.0.0"),
             _refused(tmp_path, "--policy", str(good), "--workers", "2"),
             _refused(tmp_path, "--policy", str(good), "--port", str(taken.port)),
             _refused(tmp_path, "--policy", str(tmp_path / "bad.yaml")),
+            _refused(tmp_path, "--policy", str(good), "--workers", "2", "--redis-url", f"redis://127.0.0.1:{nobody}"),
         )
-    wanted = ["keys", "--redis-url", "Cannot listen", "bad.yaml:1"]
-    for (status, text), word in zip(answers, wanted, strict=True):
+        no_gguf = await _refused(tmp_path, "--policy", str(good), "--gguf", str(good), "--port", str(unused_port()))
+    wanted = ["keys", "--redis-url", "Cannot listen", "bad.yaml:1", "cannot be reached", "not a GGUF file"]
+    for (status, text), word in zip([*answers, no_gguf], wanted, strict=True):
         assert status == 2
         assert word in text
         assert "Traceback" not in text
+
+
+async def test_one_gateway_a_state_folder(tmp_path: Path) -> None:
+    """A second gateway in the same state folder is refused, and the first goes on."""
+    async with FakeOpenAI() as fake, serve(tmp_path, policy(fake.url)) as first:
+        other = tmp_path / "other.yaml"
+        other.write_text(
+            "upstreams:\n  up: {url: 'http://127.0.0.1:9/v1'}\nmodels:\n  m: {targets: [{upstream: up}]}\n"
+        )
+        status, text = await _refused(tmp_path, "--policy", str(other), "--port", str(unused_port()))
+        assert status == 2
+        assert "in use by process" in text
+        assert (await first.chat()).status_code == 200
