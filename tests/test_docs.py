@@ -54,9 +54,9 @@ def test_readme_python_works(served: Gateway) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sluice_commands_work(page: Path) -> None:
-    """Every `sluice` command that does not serve works when pasted."""
+    """Every `sluice` command that neither serves nor measures for minutes works when pasted."""
     for block in commands(page, ".venv/bin/sluice"):
-        for line in block.strip().splitlines():
+        for line in (each for each in block.strip().splitlines() if " bench " not in each):
             words = line.split()[1:]
             command = [sys.executable, "-m", "gateway.cli", *words]
             run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
