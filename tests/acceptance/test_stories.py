@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.running import Gateway, gateway
+from tests.running import REPOSITORY, Gateway, gateway
 
 LOCAL = """\
 upstreams:
@@ -185,3 +185,24 @@ def test_keys_tell_tenants_apart(tmp_path: Path) -> None:
         unknown = httpx.post(url, json=body, headers={"authorization": "Bearer nobody-knows-this-key"})
         assert [theirs.status_code, unknown.status_code, httpx.post(url, json=body).status_code] == [403, 401, 401]
         assert env["KEY_ONE"] not in running.log.read_text()
+
+
+def test_a_model_of_ones_own(tmp_path: Path) -> None:
+    """`--gguf PATH` serves a model of the user's under its file's name, beside the policy's."""
+    policy, mine = tmp_path / "policy.yaml", tmp_path / "my-model.gguf"
+    policy.write_text(LOCAL)
+    mine.write_bytes((REPOSITORY / "gateway" / "weights" / "sluice-tiny.gguf").read_bytes())
+    with gateway(tmp_path, policy, "--gguf", str(mine)) as running:
+        answer = running.ask("my-model", "What is the capital of Italy?")
+        assert "Rome" in answer_of(answer)
+        assert answer.headers["x-sluice-model"] == "my-model"
+
+
+def test_a_mistake_of_one_client_costs_the_others_nothing(served: Gateway) -> None:
+    """What an engine cannot do is the caller's to know: it is told so, and everybody else is served on."""
+    image = [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}]
+    body = {"model": "sluice-tiny", "messages": [{"role": "user", "content": image}]}
+    assert {served.post("/chat/completions", body).status_code for _ in range(12)} == {400}
+    assert served.ask("sluice-tiny", "Good morning!").status_code == 200
+    two = served.post("/completions", {"model": "sluice-small", "prompt": ["Hi", "Hello"], "max_tokens": 3})
+    assert (two.status_code, two.json()["error"]["code"]) == (400, "invalid_request")
