@@ -125,6 +125,7 @@ class Journal:
 
     def _run(self) -> None:
         self._metrics = Metrics(self._page.before())
+        self._guarded(self._store.prune)  # also makes the file: the admin plane finds one before the first call
         while not self._closing.wait(self._interval):
             self._guarded(self.tick)
         self._retry_at = self._publish_at = 0.0
