@@ -13,7 +13,7 @@ Laws of this module:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.trace import Trace
@@ -54,7 +54,6 @@ class Call:
     trace: Trace
     deadline: float  # when the whole call must have ended
     targets: tuple[Target, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
 
     def aimed_at(self, targets: tuple[Target, ...]) -> Call:
         """The same call with other targets; made by hand, since every call is aimed at least once."""
@@ -67,7 +66,6 @@ class Call:
             self.trace,
             self.deadline,
             targets,
-            self.headers,
         )
 
     @property

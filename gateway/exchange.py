@@ -148,9 +148,8 @@ class Exchange:
             finally:
                 await reply.close()
         except asyncio.CancelledError:
-            if (
-                self._left and task is not None and task.uncancel() == 0
-            ):  # cancelled because the client left, and by nobody else
+            # Cancelled because the client left, and by nobody else?
+            if self._left and task is not None and task.uncancel() == 0:
                 raise _ClientLeft from None
             raise
         finally:

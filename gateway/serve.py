@@ -121,12 +121,13 @@ class Serve:
 
     def _want_engines(self) -> None:
         """Start what the policy asks for; what it no longer asks for goes on for a while, for the calls under way."""
-        wanted = specs(self._loaded.policy, self._settings.policy.parent, WEIGHTS, self._settings.state)
-        before, self._wanted = self._wanted, list(wanted.values())
-        if any(spec.gguf == minilm_path(self._settings.state) for spec in self._wanted):
+        found = specs(self._loaded.policy, self._settings.policy.parent, WEIGHTS, self._settings.state)
+        wanted = list(found.values())
+        if any(spec.gguf == minilm_path(self._settings.state) for spec in wanted):
             _convert_minilm(minilm_path(self._settings.state))
-        for spec in self._wanted:
-            _check_gguf(spec.gguf)
+        for spec in wanted:
+            _check_gguf(spec.gguf)  # before anything changes: a refused edit must not stop an engine that serves
+        before, self._wanted = self._wanted, wanted
         self._engines.want([*before, *self._wanted])
         if before:
             self._forget_at = time.monotonic() + OLD_ENGINE_SECONDS
