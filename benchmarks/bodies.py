@@ -36,7 +36,7 @@ STAMP = re.compile(rb"t=(\d{16})")
 MARKER = re.compile(rb"\[static ([a-z]+)\]")
 
 _STAMP_BLANK = "t=" + "0" * 16
-_COUNTER = 12  # digits that make each request's body unique, so that no cache can answer it
+_COUNTER = 12  # digits that make each request's body unique, so that a cache answers only what is asked twice
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,10 @@ _EVENT = b"data: "
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to ask, how hard and for how long; `expected` is in bytes (plain) or events (streams)."""
+    """What to ask, how hard and for how long; `expected` is in bytes (plain) or events (streams).
+
+    Calls are numbered from `number` on, so that no two bodies are equal; with `equal` all are call `number`.
+    """
 
     port: int
     key: str
@@ -41,6 +44,8 @@ class Spec:
     warmup_s: float
     seconds: float
     expected: int
+    number: int = 1
+    equal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,14 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. `answered` counts the window's right answers, `answered_in_all` also those around it."""
+    """What came of it. `answered` counts the window's right answers, `answered_in_all` also those around it.
+
+    `answers` is the window's work: one only partly within counts by the share of its time that is. Where answers take
+    long and come in step, whole numbers would be off by as many as there are connections.
+    """
 
     answered: int
+    answers: float
     answered_in_all: int
     seconds: float
     latency: Quantiles
@@ -73,6 +83,7 @@ class Tally:
     begins: int
     ends: int
     answered: int = 0
+    answers: float = 0.0
     in_all: int = 0
     number: int = 0
     latency: list[int] = field(default_factory=list)
@@ -102,7 +113,7 @@ class Connection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        self._tally.number += 1
+        self._tally.number += not self._spec.equal
         self._first = self._length = 0
         self._raw.clear()
         self._sent = time.monotonic_ns()
@@ -134,6 +145,7 @@ class Connection(asyncio.Protocol):
             tally.errors[wrong] += 1
         else:
             tally.in_all += 1
+            tally.answers += max(0, min(now, tally.ends) - max(self._sent, tally.begins)) / (now - self._sent)
             if tally.begins <= now <= tally.ends:
                 self._count(now)
         if now >= tally.ends:
@@ -224,7 +236,8 @@ async def drive(spec: Spec) -> Outcome:
     """Make calls for the whole window and wait for those under way at its end."""
     cpu = time.process_time()
     now = time.monotonic_ns()
-    tally = Tally(now + int(spec.warmup_s * 1e9), now + int((spec.warmup_s + spec.seconds) * 1e9))
+    begins = now + int(spec.warmup_s * 1e9)
+    tally = Tally(begins, begins + int(spec.seconds * 1e9), number=spec.number - (not spec.equal))
     # Paced streams are spread over a stream's length, or all would start, and all send, in the same moment.
     spread = min(STREAM_S, spec.warmup_s) / spec.connections if spec.kind == "paced" else 0.0
     calls = [asyncio.create_task(_keep_calling(spec, tally, i * spread)) for i in range(spec.connections)]
@@ -238,6 +251,7 @@ async def drive(spec: Spec) -> Outcome:
 def _outcome(tally: Tally, seconds: float, cpu_s: float) -> Outcome:
     return Outcome(
         answered=tally.answered,
+        answers=tally.answers,
         answered_in_all=tally.in_all,
         seconds=seconds,
         latency=_quantiles(tally.latency),

@@ -6,12 +6,17 @@
 A cell is a kind of answer, a size of request and a number of connections. In each repetition of a cell every target is
 measured once, one after the other and each time beginning with another, so that what disturbs the machine disturbs all
 alike. One target is measured twice in each repetition: what those two differ by is the noise floor.
+
+No two bodies of a run are equal, so that an exact cache misses every call and pays for looking up and keeping; only in
+the hit cells are all calls of a measurement equal. The upstream counts the calls that reach it: a measurement in which
+a cache answered what it should have missed, or missed what it should have answered, has no figure.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import itertools
 import os
 import platform
 import signal
@@ -19,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +36,16 @@ from benchmarks import processes
 from benchmarks.bodies import STREAM_S
 from benchmarks.load import Spec
 from benchmarks.report import AGAIN, Cell, CellReport, Measure, Report
-from benchmarks.stand import Cores, DidNotStart, Running, Stand, WrongAnswer, usual_cores
+from benchmarks.stand import Cores, DidNotStart, NoHit, Running, Stand, WrongAnswer, usual_cores
 from benchmarks.tables import show
-from benchmarks.targets import OURS, Gateway, gateways
+from benchmarks.targets import OURS, Gateway, Part, gateways
 
 _ROOT = Path(__file__).parent.parent
 _WARMUP_S = 0.5
 _GRACE_S = 45.0  # for answers under way at the end, and for the load generator's own start
+_STREAMED_HIT_S = 4.0  # LiteLLM takes more than a second for each of 32 at once
+_NUMBERS = 10_000_000  # for the bodies of one measurement; the next begins behind them
+_STRAY = 0.01  # of the calls of a measurement may be answered from elsewhere than the cell is about
 
 ALL_CELLS = (
     *(
@@ -48,8 +56,9 @@ ALL_CELLS = (
     ),
     *(Cell("paced", "1.7k", connections) for connections in (1, 32, 64, 128, 256, 512)),
     Cell("paced", "100k", 32),
+    *(Cell(kind, "1.7k", connections, hit=True) for kind in ("plain", "burst") for connections in (1, 32)),
 )
-QUICK_CELLS = ("plain-1.7k-*", "burst-1.7k-32", "whole-1.7k-32", "paced-1.7k-32")
+QUICK_CELLS = ("plain-1.7k-*", "burst-1.7k-32", "whole-1.7k-32", "paced-1.7k-32", "hit*-1.7k-32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +77,20 @@ def run(options: OverheadOptions, console: Console | None = None) -> Report:
     """Measure, and give the report. Everything that was started has ended when this returns or raises."""
     console = console or Console(stderr=True)
     cores = usual_cores()
-    known = [g for g in gateways(options.peer_dir) if not options.peers or g.name in options.peers]
+    known = [g for g in gateways(options.peer_dir) if not options.peers or {g.name, g.family} & set(options.peers)]
+    cells = chosen_cells(options.cells)
+    needed = [g for g in known if g.program and any(takes(g.part, cell) for cell in cells)]
     failed: dict[str, str] = {}
     with processes.on_cores(cores.load), Stand(cores) as stand:
-        targets = [stand.direct(), *_start_all(stand, [g for g in known if g.program], failed, console)]
-        cells = list(_measure_all(stand, targets, options, console))
+        targets = [stand.direct(), *_start_all(stand, needed, failed, console)]
+        measured = list(_measure_all(stand, targets, cells, options, console))
     return Report(
         machine=_machine(cores),
-        versions={g.name: g.version for g in known if g.program},
-        missing={g.name: g.install for g in known if not g.program},
+        versions={g.family: g.version for g in known if g.program},
+        missing={g.family: g.install for g in known if not g.program},
         failed=failed,
         options={**asdict(options), "json": str(options.json), "peer_dir": str(options.peer_dir)},
-        cells=cells,
+        cells=measured,
     )
 
 
@@ -101,21 +112,26 @@ def chosen_cells(patterns: Sequence[str]) -> list[Cell]:
     return cells
 
 
+def takes(part: Part, cell: Cell) -> bool:
+    """Say whether a target that is measured with this part of the calls has a place in this cell."""
+    return part in {"both", "hits" if cell.hit else "misses"}
+
+
 def with_control(targets: Sequence[Running]) -> list[Running]:
     """Add the control: ourselves a second time, or whoever is first besides the direct call, or the direct call."""
     first = next((t for t in targets if t.name == OURS), targets[min(1, len(targets) - 1)])
-    return [*targets, Running(first.name + AGAIN, first.port, first.program)]
+    return [*targets, replace(first, name=first.name + AGAIN)]
 
 
 def _measure_all(
-    stand: Stand, targets: Sequence[Running], options: OverheadOptions, console: Console
+    stand: Stand, targets: Sequence[Running], cells: Sequence[Cell], options: OverheadOptions, console: Console
 ) -> Iterator[CellReport]:
-    cells = chosen_cells(options.cells)
-    lineup = with_control(targets)
+    lineups = {cell: with_control([target for target in targets if takes(target.part, cell)]) for cell in cells}
+    numbers = itertools.count(_NUMBERS, _NUMBERS)
     columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(cells) * len(lineup) * options.repetitions)
-        for cell in cells:
+        bar = progress.add_task("", total=sum(map(len, lineups.values())) * options.repetitions)
+        for cell, lineup in lineups.items():
             measures: dict[str, list[Measure]] = {target.name: [] for target in lineup}
             for repetition in range(options.repetitions):
                 for target in _rotated(lineup, repetition):
@@ -124,7 +140,7 @@ def _measure_all(
                         console.print(
                             f"{cell.name} {repetition + 1}/{options.repetitions} {target.name}", highlight=False
                         )
-                    measures[target.name].append(_measure(stand, target, cell, options.seconds))
+                    measures[target.name].append(_measure(stand, target, cell, options.seconds, next(numbers)))
                     progress.advance(bar)
             yield CellReport(cell, measures)
 
@@ -134,19 +150,34 @@ def _rotated(lineup: Sequence[Running], by: int) -> list[Running]:
     return [*lineup[start:], *lineup[:start]]
 
 
-def _measure(stand: Stand, target: Running, cell: Cell, seconds: float) -> Measure:
-    """Check one answer, then load the target and weigh it meanwhile."""
+def _measure(stand: Stand, target: Running, cell: Cell, seconds: float, number: int) -> Measure:
+    """Check one answer, then load the target with calls from `number` on and weigh it meanwhile."""
+    check = stand.warm if cell.hit and target.program else stand.ask
     try:
-        expected = stand.ask(target, cell.kind, cell.size)
-    except (OSError, WrongAnswer) as error:
+        expected = check(target, cell.kind, cell.size, number)
+    except (OSError, WrongAnswer, NoHit) as error:
         return _failure(f"{type(error).__name__}: {error}")
     paced = cell.kind == "paced"
     warmup, seconds = (STREAM_S, max(seconds, 2 * STREAM_S)) if paced else (min(_WARMUP_S, seconds), seconds)
+    if cell.hit and cell.kind == "burst" and cell.connections > 1:
+        seconds = max(seconds, _STREAMED_HIT_S)
     spec = Spec(target.port, stand.key, cell.kind, cell.size, cell.connections, warmup, seconds, expected)
-    return _weighed(stand, target, spec)
+    # A miss is never asked twice: the check itself was call `number`, and may have been kept.
+    spec = replace(spec, number=number if cell.hit else number + 1, equal=cell.hit)
+    return judged(_weighed(stand, target, spec), hit=cell.hit and target.program is not None)
+
+
+def judged(measure: Measure, *, hit: bool) -> Measure:
+    """Make a measurement an error whose calls were not what the cell is about."""
+    share = measure.upstream_share
+    if measure.valid and (share > _STRAY if hit else share < 1 - _STRAY):
+        wrong = f"should be {'hits' if hit else 'misses'}, but {share:.0%} reached the upstream"
+        return replace(measure, errors={wrong: 1})
+    return measure
 
 
 def _weighed(stand: Stand, target: Running, spec: Spec) -> Measure:
+    asked = stand.upstream_calls()
     before = _Gauge.read(stand, target)
     try:
         outcome = _load(spec)
@@ -156,7 +187,7 @@ def _weighed(stand: Stand, target: Running, spec: Spec) -> Measure:
     wall = spec.warmup_s + spec.seconds
     latency, first, delay = outcome["latency"], outcome["first"], outcome["delay"]
     return Measure(
-        rps=outcome["answered"] / outcome["seconds"],
+        rps=outcome["answers"] / outcome["seconds"] if outcome["answered"] else 0.0,
         cpu_us=spent.gateway / max(outcome["answered_in_all"], 1) * 1e6,
         p50_us=latency["p50"],
         p99_us=latency["p99"],
@@ -169,6 +200,7 @@ def _weighed(stand: Stand, target: Running, spec: Spec) -> Measure:
         load_busy=(spent.upstream + outcome["cpu_s"]) / wall / len(stand.cores.load),
         others_busy=max(0.0, spent.core - spent.gateway) / spent.clock / len(stand.cores.gateway),
         errors=outcome["errors"],
+        upstream_share=(stand.upstream_calls() - asked) / max(outcome["answered_in_all"], 1),
     )
 
 

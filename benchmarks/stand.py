@@ -22,15 +22,20 @@ import orjson
 from benchmarks import processes
 from benchmarks.bodies import STAMP, STREAMED, Kind, Size, completion, events, request_body
 from benchmarks.processes import Program
-from benchmarks.targets import DIRECT, Gateway, Site
+from benchmarks.targets import DIRECT, Gateway, Part, Site
 
 _ROOT = Path(__file__).parent.parent
 _READY_S = 90.0
 _ANSWER_S = 15.0
+_WARM_CALLS = 20
 
 
 class WrongAnswer(Exception):
     """A gateway answered, but not what the static upstream had said."""
+
+
+class NoHit(Exception):
+    """A gateway with a cache kept asking the upstream for an answer that it had already given."""
 
 
 class DidNotStart(Exception):
@@ -58,6 +63,7 @@ class Running:
     name: str
     port: int
     program: Program | None
+    part: Part = "both"
 
     def pids(self) -> list[int]:
         """Give the ids of all its processes."""
@@ -105,7 +111,7 @@ class Stand:
         site = Site(self.upstream_port, processes.free_port(), processes.free_port(), folder, self.key, self._faulty)
         launch = gateway.launch(gateway.program, site)
         program = self._start(launch.argv, dict(launch.env), gateway.name, self.cores.gateway)
-        running = Running(gateway.name, site.port, program)
+        running = Running(gateway.name, site.port, program, gateway.part)
         self._wait(running)
         processes.share_priority(running.pids())
         return running
@@ -137,19 +143,48 @@ class Stand:
                 return
         raise DidNotStart(f"{running.name} did not start: {trouble}\n{running.program.said()}")
 
-    def ask(self, running: Running, kind: Kind, size: Size) -> int:
-        """Make one call, check the whole answer, and give what `load.Spec.expected` wants. Raises WrongAnswer."""
+    def ask(self, running: Running, kind: Kind, size: Size, number: int = 0) -> int:
+        """Make call `number`, check the whole answer, and give what `load.Spec.expected` wants. Raises WrongAnswer."""
+        return self._ask(running, kind, size, number)[0]
+
+    def warm(self, running: Running, kind: Kind, size: Size, number: int = 0) -> int:
+        """Make call `number` until its answer comes from the cache; give what `load.Spec.expected` wants of a hit.
+
+        Whether it was a hit is for the upstream to say, and what claims one must agree. Raises WrongAnswer and NoHit.
+        """
+        for _ in range(_WARM_CALLS):
+            before = self.upstream_calls()
+            expected, claim = self._ask(running, kind, size, number)
+            if self.upstream_calls() == before:
+                if claim not in {"", "HIT"}:
+                    raise WrongAnswer(f"the upstream was not asked, but x-cache says {claim}")
+                return expected
+            time.sleep(0.05)  # some keep an answer only after it has been given
+        raise NoHit(f"the upstream was asked {_WARM_CALLS} times for one answer")
+
+    def upstream_calls(self) -> int:
+        """Ask the upstream how many calls reached it until now."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=_ANSWER_S)
+        try:
+            connection.request("GET", "/stats")
+            return int(_json(connection.getresponse().read())["calls"])
+        finally:
+            connection.close()
+
+    def _ask(self, running: Running, kind: Kind, size: Size, number: int) -> tuple[int, str]:
+        """Make and check one call; give what is expected of its like, and its x-cache header."""
         connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=_ANSWER_S)
         headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
         try:
-            connection.request("POST", "/v1/chat/completions", request_body(kind, size).numbered(0), headers)
+            connection.request("POST", "/v1/chat/completions", request_body(kind, size).numbered(number), headers)
             response = connection.getresponse()
             body = response.read()
         finally:
             connection.close()
         if response.status != 200:
             raise WrongAnswer(f"status {response.status}: {body[:200].decode(errors='replace')}")
-        return _check_stream(body) if kind in STREAMED else _check_plain(body)
+        expected = _check_stream(body) if kind in STREAMED else _check_plain(body)
+        return expected, response.getheader("x-cache", "").upper()
 
 
 def _check_plain(body: bytes) -> int:

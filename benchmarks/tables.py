@@ -7,9 +7,9 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.report import AGAIN, RIVALS, SATURATED, CellReport, Report, carried
+from benchmarks.report import AGAIN, SATURATED, CellReport, Report, carried
 from benchmarks.statistics import Estimate
-from benchmarks.targets import DIRECT, OURS
+from benchmarks.targets import DIRECT
 
 _CROWDED = 0.1  # of a gateway's core taken by other programs
 
@@ -27,7 +27,11 @@ def show(report: Report, console: Console) -> None:
         console.print(f"{name} is not installed: {install}", highlight=False, markup=False)
     for name, why in report.failed.items():
         console.print(f"{name} was not measured: {why.splitlines()[0]}", highlight=False, markup=False)
-    console.print("Each figure: mean of repetitions ± half its 95 % interval. `+`: added to the direct call.\n")
+    console.print("Each figure: mean of repetitions ± half its 95 % interval. `+`: added to the direct call.")
+    console.print(
+        "Exact misses: all calls differ; `sluice` has its cache on by default, `sluice (cache off)` passes them on.\n"
+        "Exact hits: all calls are equal and were asked before; targets without a cache are left out.\n"
+    )
     for cell in report.cells:
         console.print(_figures(cell))
         console.print(_ratios(cell))
@@ -39,11 +43,12 @@ def show(report: Report, console: Console) -> None:
 
 def _figures(cell: CellReport) -> Table:
     streamed, paced = cell.cell.kind != "plain", cell.cell.kind == "paced"
-    table = Table(title=cell.cell.name, title_justify="left", title_style="bold")
+    sort = "exact hits" if cell.cell.hit else "exact misses"
+    table = Table(title=f"{cell.cell.name} ({sort})", title_justify="left", title_style="bold")
     table.add_column("target")
     headings = ["req/s", "CPU µs", "+p50 µs", "+p99 µs"]
     headings += ["+first p50 µs", "+first p99 µs"] * streamed + ["+chunk p50 µs", "+chunk p99 µs"] * paced
-    for heading in [*headings, "PSS MB", "busy"]:
+    for heading in [*headings, "PSS MB", "busy", *["to upstream"] * cell.cell.hit]:
         table.add_column(heading, justify="right")
     names = ["rps", "cpu_us", "p50_us", "p99_us"]
     names += ["first_p50_us", "first_p99_us"] * streamed + ["delay_p50_us", "delay_p99_us"] * paced
@@ -59,7 +64,8 @@ def _row(cell: CellReport, target: str, names: list[str]) -> list[str]:
     shown = [figures.get(f"added_{name}", figures.get(name)) for name in names]
     bare = "" if f"added_{names[2]}" in figures else "(whole) "
     busy = f"{cell.peak(target, lambda m: m.gateway_busy):.0%}/{cell.peak(target, lambda m: m.load_busy):.0%}"
-    return [f"{target} {bare}".rstrip(), *map(_plus_minus, shown), busy]
+    share = f"{cell.peak(target, lambda m: m.upstream_share):.1%}"
+    return [f"{target} {bare}".rstrip(), *map(_plus_minus, shown), busy, *[share] * cell.cell.hit]
 
 
 def _ratios(cell: CellReport) -> Table:
@@ -68,10 +74,7 @@ def _ratios(cell: CellReport) -> Table:
     names = ["rps", "cpu_us", "added_p50_us", "added_p99_us", "added_first_p50_us", "added_delay_p99_us", "memory_mb"]
     for heading in ("req/s", "CPU", "+p50", "+p99", "+first p50", "+chunk p99", "PSS"):
         table.add_column(heading, justify="right")
-    pairs = [(OURS, rival) for rival in RIVALS if OURS in cell.measures and rival in cell.measures]
-    control = next(name for name in cell.measures if name.endswith(AGAIN))
-    pairs.append((control, control.removesuffix(AGAIN)))
-    for ours, theirs in pairs:
+    for ours, theirs in cell.pairs():
         ratios = cell.ratios(ours, theirs)
         label = f"{ours} / {theirs}" if not ours.endswith(AGAIN) else f"noise floor: {theirs} / itself"
         table.add_row(label, *(_interval(ratios.get(name)) for name in names))

@@ -3,6 +3,9 @@
 Each runs as its makers advise for one core, with its metrics on, quiet logs, round robin over one worker and no retries
 (a retried error would be counted as a slow success). Ours and LiteLLM check a key on every call; the routers and nginx
 have no keys to check and are spared that work.
+
+Ours answers equal calls from its exact cache unless a rule says otherwise: `sluice` runs so, and `sluice (cache off)`
+only passes calls on. LiteLLM's in-memory cache is off by default: `litellm` runs so, and `litellm (cache on)` has it.
 """
 
 from __future__ import annotations
@@ -12,11 +15,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 OURS = "sluice"
+UNCACHED = "sluice (cache off)"
+LITELLM_CACHED = "litellm (cache on)"
 DIRECT = "direct"
+
+# Which calls a target is measured with: such as no cache has seen, such as its cache knows, or both.
+Part = Literal["misses", "hits", "both"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +61,25 @@ class Gateway:
     version: str
     install: str
     launch: Callable[[Path, Site], Launch]
+    part: Part = "misses"
+
+    @property
+    def family(self) -> str:
+        """The gateway's name without the variant: what `--peers` names."""
+        return self.name.partition(" (")[0]
 
 
 def gateways(peer_dir: Path) -> list[Gateway]:
     """List ourselves and all peers, each looked for in its own environment under `peer_dir`, then on the path."""
+    ours = _python_gateway(OURS, "sluice-gateway", Path(sys.prefix), "pip install sluice-gateway", _sluice)
+    litellm = _peer("litellm", "litellm[proxy]", peer_dir, _litellm)
     return [
-        _python_gateway(OURS, "sluice-gateway", Path(sys.prefix), "pip install sluice-gateway", _sluice),
+        replace(ours, part="both"),
+        replace(ours, name=UNCACHED, launch=partial(_sluice, cache=False)),
         _peer("sglang-router", "sglang-router", peer_dir, _sglang),
         _peer("vllm-router", "vllm-router", peer_dir, _vllm),
-        _peer("litellm", "litellm[proxy]", peer_dir, _litellm),
+        litellm,
+        replace(litellm, name=LITELLM_CACHED, launch=partial(_litellm, cache=True), part="hits"),
         _nginx_gateway(),
     ]
 
@@ -98,13 +118,14 @@ def _nginx_gateway() -> Gateway:
     return Gateway("nginx", Path(found), version[1] if version else "unknown", "", _nginx)
 
 
-def _sluice(program: Path, site: Site) -> Launch:
+def _sluice(program: Path, site: Site, *, cache: bool = True) -> Launch:
     policy = site.folder / "policy.yaml"
     breaker = ", breaker: {failures: 1.0}" if site.faulty else ""
     policy.write_text(
         f"upstreams:\n  static: {{url: 'http://127.0.0.1:{site.upstream_port}/v1'{breaker}}}\n"
         "models:\n  static: {targets: [{upstream: static}]}\n"
         "keys:\n  - {name: bench, key: '${BENCH_KEY}', tenant: bench}\n"
+        + ("" if cache else "rules:\n  - {name: plain, cache: {exact: false, coalesce: false}}\n")
     )
     argv = [str(program), "serve", "--policy", str(policy), "--host", "127.0.0.1", "--port", str(site.port)]
     argv += ["--admin-port", str(site.side_port), "--state", str(site.folder / "state")]
@@ -126,12 +147,14 @@ def _router_options(site: Site) -> list[str]:
     return [*options, "--prometheus-host", "127.0.0.1", "--prometheus-port", str(site.side_port)]
 
 
-def _litellm(program: Path, site: Site) -> Launch:
+def _litellm(program: Path, site: Site, *, cache: bool = False) -> Launch:
     config = site.folder / "litellm.yaml"
+    settings = "num_retries: 0, telemetry: false, set_verbose: false"
+    settings += ", cache: true, cache_params: {type: local}" if cache else ""
     config.write_text(
         "model_list:\n  - model_name: static\n    litellm_params:\n      model: openai/static\n"
         f"      api_base: http://127.0.0.1:{site.upstream_port}/v1\n      api_key: none\n"
-        "litellm_settings: {num_retries: 0, telemetry: false, set_verbose: false}\n"
+        f"litellm_settings: {{{settings}}}\n"
         "router_settings: {num_retries: 0}\n"
     )
     argv = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(site.port)]

@@ -92,15 +92,16 @@ def chunk(data: bytes) -> bytes:
 
 
 class Tally:
-    """How many connections are open, and how many calls wait for an answer or are amid one; `/stats` tells."""
+    """How many connections are open, how many calls wait for an answer or are amid one, how many came: `/stats`."""
 
     def __init__(self) -> None:
+        self.calls = 0
         self.open = 0
         self.busy = 0
 
     def page(self) -> bytes:
         """Give the answer to `/stats`."""
-        return document(200, orjson.dumps({"open": self.open, "busy": self.busy}))
+        return document(200, orjson.dumps({"open": self.open, "busy": self.busy, "calls": self.calls}))
 
 
 class Upstream(asyncio.Protocol):
@@ -156,6 +157,7 @@ class Upstream(asyncio.Protocol):
             self._transport.write(self._answers.pages.get(self._url, self._answers.missing))
 
     def _answer(self, body: bytes) -> None:
+        self._tally.calls += 1
         kind = wanted(body)
         if kind == "plain":
             self._transport.write(self._answers.plain)

@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from caching.identity import Scope
+from gateway.background import Background
+from gateway.caches import Caches
 from gateway.call import Call, Handler, Layer, Reply, Target
+from gateway.layers.equal import Equal, fingerprint
+from gateway.layers.exact import Exact
 from gateway.layers.failover import Failover
 from gateway.layers.health import Health
+from gateway.layers.items import Items
 from gateway.layers.route import Route
+from gateway.layers.single_flight import SingleFlight
 from gateway.upstreams.catalog import Station
-from policies.model import Rule
+from policies.model import Policy, Rule
 from routing.budget import RetryBudget
 
 
@@ -24,22 +31,87 @@ class Step:
     layer: Layer
 
 
-def plan(
-    rule: Rule, targets: tuple[Target, ...], stations: Mapping[str, Station], budgets: Mapping[str, RetryBudget]
-) -> list[Step]:
-    """The layers that a call under `rule` passes, outermost first."""
-    breakers = {name: station.breaker for name, station in stations.items()}
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What calls that pass the same layers have in common."""
+
+    model: str
+    tenant: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What outlives a pipeline, or belongs to the whole of one."""
+
+    stations: Mapping[str, Station]
+    caches: Caches
+    budgets: Mapping[str, RetryBudget]
+    background: Background
+
+
+def plan(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
+    """The layers that a call of this kind passes under `rule`, outermost first."""
+    targets = targets_of(policy, kind.model)
+    breakers = {name: station.breaker for name, station in tools.stations.items()}
     names = ", then ".join(f"{target.upstream} ({target.model})" for target in targets)
     retry = rule.retry
     return [
+        *_cache(policy, rule, kind, tools),
         Step("route", f"may be answered by {names}", partial(Route, targets=targets)),
         Step(
             "failover",
             f"at most {retry.attempts} upstreams asked, {retry.budget:g} times per success the same again",
-            partial(Failover, breakers=breakers, budget=budgets[rule.name], attempts=retry.attempts),
+            partial(Failover, breakers=breakers, budget=tools.budgets[rule.name], attempts=retry.attempts),
         ),
         Step("health", "each upstream's breaker hears how it went", partial(Health, breakers=breakers)),
     ]
+
+
+def _cache(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
+    """The layers that answer equal calls once."""
+    asked = rule.cache
+    caches = tools.caches
+    does = fingerprint(asked, targets_of(policy, kind.model), policy.upstreams)
+    scope = Scope(kind.tenant, "", kind.endpoint, kind.model, "", does)
+    which = "every call" if asked.sampling == "any" else "calls at temperature 0"
+    if kind.endpoint == "embeddings":
+        which = "every input"
+    steps = [
+        Step(
+            "equal",
+            f"{which} may share an answer with equal ones of {kind.tenant}",
+            partial(Equal, rule=asked, scope=scope),
+        )
+    ]
+    if asked.exact and kind.endpoint == "embeddings":
+        why = f"each input's answer is kept for {asked.ttl:g} s"
+        steps.append(Step("items", why, partial(Items, cache=caches.cache, rule=asked, longest=policy.cache.entry)))
+    elif asked.exact:
+        refresh = tools.background.refresh
+        exact = partial(Exact, cache=caches.cache, rule=asked, longest=policy.cache.entry, refresh=refresh)
+        steps.append(Step("exact", f"answers are kept for {asked.ttl:g} s", exact))
+    if asked.coalesce:
+        flight = partial(SingleFlight, flights=caches.flights, finish=asked.finish)
+        steps.append(Step("single flight", "equal calls under way share one answer", flight))
+    if asked.coalesce and caches.leases is not None and caches.guard is not None:
+        from gateway.layers.shared_flight import SharedFlight  # noqa: PLC0415 - loads the Redis client
+
+        shared = partial(
+            SharedFlight,
+            leases=caches.leases,
+            guard=caches.guard,
+            cache=caches.cache,
+            rule=asked,
+            longest=policy.cache.entry,
+        )
+        steps.append(Step("shared flight", "with those of other gateways too", shared))
+    return steps
+
+
+def targets_of(policy: Policy, model: str) -> tuple[Target, ...]:
+    """Who may answer a model's calls, best first."""
+    return tuple(Target(target.upstream, target.model or model) for target in policy.models[model].targets)
 
 
 class Dispatch:

@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from caching.directives import NONE, Directives
+from caching.identity import Identity
 from gateway.trace import Trace
 
 Json = Mapping[str, Any]
@@ -43,6 +45,32 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a caller asks of the gateway itself. Stricter than the policy, never looser."""
+
+    directives: Directives = NONE
+    namespace: str = ""  # subdivides the caller's own tenant
+    quality: str = ""
+    tags: tuple[str, ...] = ()
+
+
+NO_WISHES = Wishes()
+
+
+class Presence(Protocol):
+    """The caller at the other end. When it leaves the call is cancelled, unless somebody else waits for the answer."""
+
+    def hold(self, token: object) -> None:
+        """Have the call go on without its caller for as long as this token is not released."""
+
+    def release(self, token: object) -> None:
+        """Give a token back; a call that nobody waits for any more is cancelled. Safe to call twice."""
+
+    def when_gone(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called when the caller leaves; what it holds then, counts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request on its way down. Times are seconds of `time.monotonic()`."""
 
@@ -54,6 +82,29 @@ class Call:
     trace: Trace
     deadline: float  # when the whole call must have ended
     targets: tuple[Target, ...] = ()
+    wishes: Wishes = NO_WISHES
+    presence: Presence | None = None  # None: nobody waits, as behind a refresh
+    is_patient: bool = True  # the deadline is the rule's own; a client's shorter one must not end others' waiting
+    identity: Identity | None = None  # what makes two calls equal; None: this one has no equal
+    keeps_usage: bool = False  # a stream's usage event is passed up even if the client did not ask for it
+
+    def known_as(self, identity: Identity) -> Call:
+        """The same call with its identity, for the layers that deal in equal calls; by hand, as `aimed_at`."""
+        return Call(
+            self.endpoint,
+            self.model,
+            self.body,
+            self.json,
+            self.caller,
+            self.trace,
+            self.deadline,
+            self.targets,
+            self.wishes,
+            self.presence,
+            self.is_patient,
+            identity,
+            keeps_usage=True,
+        )
 
     def aimed_at(self, targets: tuple[Target, ...]) -> Call:
         """The same call with other targets; made by hand, since every call is aimed at least once."""
@@ -66,6 +117,11 @@ class Call:
             self.trace,
             self.deadline,
             targets,
+            self.wishes,
+            self.presence,
+            self.is_patient,
+            self.identity,
+            self.keeps_usage,
         )
 
     @property
@@ -73,27 +129,50 @@ class Call:
         """Say whether the client asked for server-sent events."""
         return self.json.get("stream") is True
 
+    @property
+    def wants_usage(self) -> bool:
+        """Say whether the client asked for a usage event at the end of its stream."""
+        options = self.json.get("stream_options")
+        return isinstance(options, dict) and options.get("include_usage") is True
+
 
 async def _released() -> None:
     """Release nothing."""
 
 
 class Reply:
-    """One answer on its way up: status, headers, and frames with their release."""
+    """One answer on its way up: status, headers, and frames with their release.
 
-    __slots__ = ("_release", "frames", "headers", "status")
+    An answer that is whole already is given as its bytes: the stream of one that it is costs nothing until it is read.
+    """
+
+    __slots__ = ("_frames", "_release", "body", "headers", "status")
 
     def __init__(
         self,
         status: int,
         headers: dict[str, str],
-        frames: AsyncIterator[bytes],
+        frames: AsyncIterator[bytes] | bytes,
         release: Callable[[], Awaitable[None]] = _released,
     ) -> None:
         self.status = status
         self.headers = headers
-        self.frames = frames
+        self.body = frames if isinstance(frames, bytes) else None
+        self._frames = None if isinstance(frames, bytes) else frames
         self._release = release
+
+    @property
+    def frames(self) -> AsyncIterator[bytes]:
+        """The frames, to be read once."""
+        return _one(self.body or b"") if self._frames is None else self._frames
+
+    def tapped(self, each: Callable[[bytes], None], after: Callable[[], None]) -> Reply:
+        """The same answer; `each` sees every frame, and `after` is called when it has come to its end."""
+        if self.body is not None:
+            each(self.body)
+            after()
+            return self
+        return Reply(self.status, self.headers, _tapped(self.frames, each, after), self._release)
 
     @property
     def is_stream(self) -> bool:
@@ -103,6 +182,19 @@ class Reply:
     async def close(self) -> None:
         """Give back what the answer holds; an upstream that is still sending is cut off. Safe to call twice."""
         await self._release()
+
+
+async def _one(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+async def _tapped(
+    frames: AsyncIterator[bytes], each: Callable[[bytes], None], after: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    async for frame in frames:
+        each(frame)
+        yield frame
+    after()
 
 
 class Handler(Protocol):

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from gateway.cache_command import STATE, RedisOption, StateOption, cache_app
+from gateway.explain import Asked
 from gateway.explain import explain as explain_call
 from gateway.serve import CannotServe, Serve
 from gateway.settings import SHIPPED_POLICY, Settings
@@ -26,6 +28,7 @@ app = typer.Typer(
 )
 bench_app = typer.Typer(help="Our own benchmarks, each with peers and controls.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
+app.add_typer(cache_app, name="cache")
 
 PolicyOption = Annotated[Path, typer.Option("--policy", envvar="SLUICE_POLICY", help="The policy file.")]
 
@@ -90,11 +93,19 @@ def explain(
     tenant: Annotated[str, typer.Option(help="The tenant that would call.")] = "local",
     endpoint: Annotated[str, typer.Option(help=f"One of {', '.join(ENDPOINTS)}.")] = "chat",
     policy: PolicyOption = SHIPPED_POLICY,
+    body: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(help="The call's JSON, - for standard input: is an answer to it kept, or to one like it?"),
+    ] = None,
+    namespace: Annotated[str, typer.Option(help="With --body: the namespace that the call would name.")] = "",
+    state: StateOption = STATE,
+    redis_url: RedisOption = "",
 ) -> None:
     """Print the layers a call would pass, in order, and why."""
+    asked = None if body is None else Asked(body.read(), namespace, state, redis_url)
     try:
         loaded = load(policy, os.environ)
-        typer.echo(explain_call(loaded, model, tenant, endpoint))
+        typer.echo(explain_call(loaded, model, tenant, endpoint, asked))
     except (PolicyError, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
@@ -106,6 +117,14 @@ def explain(
 def bench_overhead(context: typer.Context) -> None:
     """What the gateway adds to a call, beside the direct call and those peers that are installed."""
     _bench("benchmarks.overhead", context.args)
+
+
+@bench_app.command(
+    "cache", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def bench_cache(context: typer.Context) -> None:
+    """The cache library by itself: keys, lookups among a million entries, byte bounds, what is worth keeping."""
+    _bench("benchmarks.cache", context.args)
 
 
 @bench_app.command(

@@ -123,6 +123,12 @@ class DeadlinePassed(GatewayError):
     status, code, type = 504, "deadline_exceeded", "timeout_error"
 
 
+class NotCached(GatewayError):
+    """The caller wanted an answer from the cache or none (RFC 9111, `only-if-cached`)."""
+
+    status, code, type = 504, "not_cached", "invalid_request_error"
+
+
 class Draining(GatewayError):
     """The gateway goes down and the time to finish this call is over."""
 

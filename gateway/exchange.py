@@ -13,16 +13,17 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Protocol
 
-from gateway import auth, sse, wire
+from gateway import auth, sse, wire, wishes
 from gateway.call import Call, Reply
 from gateway.errors import BadRequest, Draining, GatewayError
 from gateway.runtime import Pipeline, Runtime, Way
-from gateway.trace import Trace
+from gateway.trace import BYPASS, EXACT, HITS, MISS, STALE, Source, Trace
 
 CLIENT_LEFT = 499  # nginx's number for it; no client ever sees it
 DEADLINE_HEADERS = (b"x-request-timeout", b"x-litellm-timeout")
 JSON = b"content-type: application/json\r\n"
 NOT_STORED = b"cache-control: no-cache\r\n"
+X_CACHE = {BYPASS: "BYPASS", MISS: "MISS", **dict.fromkeys(HITS, "HIT")}
 log = logging.getLogger("sluice")
 
 
@@ -80,7 +81,10 @@ class Journal(Protocol):
 class Exchange:
     """One call between its client and its pipeline."""
 
-    __slots__ = ("_answered", "_client", "_journal", "_left", "_request", "_runtime", "_started", "_trace")
+    __slots__ = (
+        "_answered", "_cancelled", "_client", "_holds", "_journal", "_left", "_request", "_runtime", "_started",
+        "_tell", "_trace",
+    )  # fmt: skip
 
     def __init__(
         self, runtime: Runtime, journal: Journal, request_id: str, endpoint: str, request: Request, client: Client
@@ -89,7 +93,10 @@ class Exchange:
         self._journal = journal
         self._request = request
         self._client = client
-        self._left = False
+        self._left = False  # the client is gone
+        self._cancelled = False  # and nobody else waits for its answer
+        self._holds: list[object] = []  # who does
+        self._tell: list[Callable[[], None]] = []
         self._trace = Trace(request_id, time(), monotonic(), endpoint)
         self._started = False  # the status line has gone out
         self._answered = False  # the last byte has, or the client is gone: nothing more to cancel
@@ -134,8 +141,17 @@ class Exchange:
         way = pipeline.way(caller, model, trace.endpoint)
         trace.model, trace.rule = model, way.rule.name
         trace.streamed = fields.get("stream") is True
-        deadline = trace.started + _patience(headers, way)
-        await self._answer(way, Call(trace.endpoint, model, body, fields, caller, trace, deadline))
+        wished = wishes.read(headers, fields)
+        if wishes.LITELLM in fields:
+            fields = wishes.without_litellm(fields)
+            body = wire.dumps(fields)
+        total = way.rule.timeouts.total
+        patience = _patience(headers, total)
+        deadline = trace.started + patience
+        call = Call(
+            trace.endpoint, model, body, fields, caller, trace, deadline, (), wished, self, patience >= total
+        )  # by position: as often as there are calls
+        await self._answer(way, call)
 
     async def _answer(self, way: Way, call: Call) -> None:
         """Run the pipeline and send what it says; a client that leaves meanwhile cancels both."""
@@ -149,16 +165,43 @@ class Exchange:
                 await reply.close()
         except asyncio.CancelledError:
             # Cancelled because the client left, and by nobody else?
-            if self._left and task is not None and task.uncancel() == 0:
+            if self._cancelled and task is not None and task.uncancel() == 0:
                 raise _ClientLeft from None
             raise
         finally:
             self._client.on_leave = None
+        if self._left:
+            raise _ClientLeft
+
+    # The caller's presence, as layers see it
+
+    def hold(self, token: object) -> None:
+        """Have the call go on without its caller for as long as this token is not released."""
+        if token not in self._holds:
+            self._holds.append(token)
+
+    def release(self, token: object) -> None:
+        """Give a token back; a call that nobody waits for any more is cancelled."""
+        if token in self._holds:
+            self._holds.remove(token)
+        self._cancel_if_alone()
+
+    def when_gone(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called when the caller leaves."""
+        self._tell.append(tell)
 
     def _leave(self) -> None:
-        """The client has left: cancel the call wherever it stands."""
-        if not self._answered and self._request.task is not None:
-            self._left = True
+        """The client has left: cancel the call wherever it stands, unless others wait for its answer."""
+        if self._answered:
+            return
+        self._left = True
+        for tell in self._tell:
+            tell()
+        self._cancel_if_alone()
+
+    def _cancel_if_alone(self) -> None:
+        if self._left and not self._holds and not self._cancelled and self._request.task is not None:
+            self._cancelled = True
             self._request.task.cancel()
 
     async def _send_reply(self, reply: Reply) -> None:
@@ -166,7 +209,11 @@ class Exchange:
         trace.status = reply.status
         client = self._client
         if not reply.is_stream:
-            body = b"".join([frame async for frame in reply.frames])
+            body = reply.body
+            if body is None:
+                body = b"".join([frame async for frame in reply.frames])
+            if self._left:
+                return
             self._answered = self._started = True
             client.respond(reply.status, self._head(reply.headers), body)
             trace.response_bytes = len(body)
@@ -174,19 +221,25 @@ class Exchange:
         self._started = True
         client.begin(reply.status, self._head(reply.headers) + NOT_STORED, is_old=self._request.is_old)
         async for frame in reply.frames:
-            trace.response_bytes += len(frame)
-            await client.send(frame)
-        self._answered = True
-        client.end()
+            if not self._left:  # else it is for those who share it
+                trace.response_bytes += len(frame)
+                await client.send(frame)
+        if not self._left:
+            self._answered = True
+            client.end()
 
     def _head(self, headers: dict[str, str]) -> bytes:
         """The header lines of an answer that begins now."""
         trace = self._trace
         now = trace.first_byte = monotonic()
         lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-        lines.append(f"x-request-id: {trace.id}\r\nx-cache: BYPASS\r\nx-sluice-route: {trace.rule or 'none'}\r\n")
+        lines.append(
+            f"x-request-id: {trace.id}\r\nx-cache: {X_CACHE[trace.cache]}\r\nx-sluice-route: {trace.rule or 'none'}\r\n"
+        )
         attempts = trace.attempts
-        if attempts:
+        if trace.source is not None:
+            lines.append(_source_lines(trace, trace.source))
+        elif attempts:
             last = attempts[-1]
             lines.append(f"x-sluice-model: {last.model}\r\nx-sluice-upstream: {last.upstream}\r\n")
         overhead = max(0.0, now - trace.started - trace.upstream_seconds(now)) * 1000
@@ -196,6 +249,9 @@ class Exchange:
     async def _refuse(self, error: GatewayError) -> None:
         """Tell the client what went wrong: as the answer, or as the last event of a stream that has begun."""
         trace = self._trace
+        if self._left:  # the call went on for others
+            trace.status, trace.outcome = CLIENT_LEFT, "client_left"
+            return
         trace.outcome = error.code
         body = error.envelope()
         self._answered = True
@@ -215,6 +271,8 @@ class Exchange:
             trace.usage = last.usage
             if not trace.outcome:
                 trace.outcome = f"upstream_{last.fault}" if last.fault else ""
+        if trace.broke and not trace.outcome:
+            trace.outcome = f"upstream_{trace.broke}"
         if not trace.outcome:
             trace.outcome = "ok" if trace.status < 400 else "rejected"
         self._journal.add(trace)
@@ -224,9 +282,18 @@ class _ClientLeft(Exception):
     """The client closed its connection before the answer was complete."""
 
 
-def _patience(headers: dict[bytes, bytes], way: Way) -> float:
+def _source_lines(trace: Trace, source: Source) -> str:
+    """Who made an answer that was not made for this call, and how old it is."""
+    kind = f"{EXACT}; {STALE}" if trace.cache == STALE else trace.cache
+    age = "" if trace.age is None else f"age: {trace.age}\r\n"
+    return (
+        f"{age}x-sluice-cache: {kind}\r\nx-sluice-model: {source.model}\r\nx-sluice-upstream: {source.upstream}\r\n"
+        f"x-sluice-tokens-saved: {source.tokens}\r\n"
+    )
+
+
+def _patience(headers: dict[bytes, bytes], total: float) -> float:
     """Seconds the whole call may take: the rule's, or the client's own if that is shorter."""
-    total = way.rule.timeouts.total
     for name in DEADLINE_HEADERS:
         if name in headers:
             return min(total, _seconds(name, headers[name]))

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from gateway.trace import Trace, Usage
+from gateway.trace import HITS, Trace, Usage
 
 Labels = tuple[str, ...]
 
@@ -46,7 +46,11 @@ CALLS = Family("sluice_calls_total", "Calls ended.", ("endpoint", "model", "upst
 TOKENS = Family("sluice_tokens_total", "Tokens of answers given.", ("kind", "model", "upstream"))
 ATTEMPTS = Family("sluice_attempts_total", "Upstreams asked; fault is empty where one answered.", ("upstream", "fault"))
 DROPPED = Family("sluice_ledger_dropped_total", "Records that the ledger could not keep.", ())
-COUNTERS = (CALLS, TOKENS, ATTEMPTS, DROPPED)
+CACHE_CALLS = Family(
+    "sluice_cache_calls_total", "Calls ended, by what the caches had to do with them.", ("kind", "endpoint", "model")
+)
+SAVED = Family("sluice_cache_saved_tokens_total", "Tokens that hits saved.", ("kind", "model"))
+COUNTERS = (CALLS, TOKENS, ATTEMPTS, DROPPED, CACHE_CALLS, SAVED)
 
 _TIMED = ("endpoint", "model", "streamed")
 CALL = Family("sluice_call_seconds", "A call from its first byte in to its last byte out.", _TIMED, LATENCY)
@@ -64,6 +68,7 @@ class Status(TypedDict, total=False):
     reloads_ok: int
     reloads_refused: int
     refusal: str  # the last refusal with file:line; empty when the policy in force is the file's
+    cache: dict[str, Any]  # what `caching.cache.Cache.status` says of memory and of the store behind it
 
 
 class Snapshot(TypedDict):
@@ -161,15 +166,15 @@ class Counts:
 
 
 class _Tally:
-    """What was counted of calls alike in endpoint, model, upstream, outcome and streaming.
+    """What was counted of calls alike in endpoint, model, upstream, outcome, streaming and kind of cache.
 
     One look-up a call instead of one a family: the families are taken apart when the snapshot is written.
     """
 
-    __slots__ = ("cached", "call", "calls", "completion", "first", "prompt", "reasoning", "spent")
+    __slots__ = ("cached", "call", "calls", "completion", "first", "prompt", "reasoning", "saved", "spent")
 
     def __init__(self) -> None:
-        self.calls = self.prompt = self.completion = self.cached = self.reasoning = 0
+        self.calls = self.prompt = self.completion = self.cached = self.reasoning = self.saved = 0
         self.call, self.first, self.spent = (Spread.of(family) for family in HISTOGRAMS)
 
     def use(self, usage: Usage) -> None:
@@ -194,11 +199,14 @@ class _Tally:
 
     def put(self, total: Counts, labels: Labels) -> None:
         """Add this to the families."""
-        endpoint, model, upstream, _, streamed = labels
-        total.add(CALLS, labels, self.calls)
-        for kind in ("prompt", "completion", "cached", "reasoning"):
-            if number := getattr(self, kind):
-                total.add(TOKENS, (kind, model, upstream), number)
+        endpoint, model, upstream, outcome, streamed, kind = labels
+        total.add(CALLS, (endpoint, model, upstream, outcome, streamed), self.calls)
+        total.add(CACHE_CALLS, (kind, endpoint, model), self.calls)
+        if self.saved:
+            total.add(SAVED, (kind, model), self.saved)
+        for sort in ("prompt", "completion", "cached", "reasoning"):
+            if number := getattr(self, sort):
+                total.add(TOKENS, (sort, model, upstream), number)
         for family, spread in zip(HISTOGRAMS, (self.call, self.first, self.spent), strict=True):
             if any(spread.counts):
                 total.spread(family, (endpoint, model, streamed)).merge(spread.counts, spread.sum)
@@ -222,12 +230,15 @@ class Metrics:
             upstream = attempt.upstream
             self._attempt((upstream, attempt.fault))
         model = trace.model if upstream or trace.rule else ""
-        labels = (trace.endpoint, model, upstream, trace.outcome, "true" if trace.streamed else "false")
+        kind = trace.cache
+        labels = (trace.endpoint, model, upstream, trace.outcome, "true" if trace.streamed else "false", kind)
         tally = self._tallies.get(labels) or self._new_tally(labels)
         tally.calls += 1
         tally.time(trace)
         if trace.usage is not None:
             tally.use(trace.usage)
+        if kind in HITS and trace.source is not None and trace.source.tokens > 0:
+            tally.saved += min(trace.source.tokens, MAX_TOKENS)
 
     def drop(self, records: int) -> None:
         """Count records that the ledger could not keep."""

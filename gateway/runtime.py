@@ -8,19 +8,22 @@ no stream is cut by a reload.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from gateway.auth import Gate
-from gateway.build import Dispatch, Step, plan
-from gateway.call import Caller, Handler, Target
+from gateway.background import Background
+from gateway.build import Dispatch, Kind, Step, Tools, plan
+from gateway.caches import Caches, open_caches
+from gateway.call import Caller, Handler
 from gateway.engines.endpoint import read_endpoint
 from gateway.engines.spec import EngineSpec, specs
 from gateway.errors import BadRequest, Forbidden, UnknownModel
 from gateway.stack import stack
 from gateway.tools import ToolBox
+from gateway.trace import Trace
 from gateway.upstreams.catalog import Station, import_providers, needs_providers, open_station
 from policies.loader import LoadedPolicy
 from policies.model import Rule
@@ -41,19 +44,20 @@ class Way:
 class Pipeline:
     """One policy, compiled. Cheap to make and thrown away at the next reload."""
 
-    def __init__(self, loaded: LoadedPolicy, stations: dict[str, Station], leases: list[Hashable]) -> None:
+    def __init__(
+        self, loaded: LoadedPolicy, stations: dict[str, Station], caches: Caches, leases: list[Hashable], host: Runtime
+    ) -> None:
+        """`host` counts the calls on this pipeline, those of its own making included."""
         policy = loaded.policy
         self.loaded = loaded
         self.stations = stations
+        self.caches = caches
         self.leases = leases
         self.calls = 0
         self.is_retired = False
         self.gate = Gate(policy.keys, list(policy.models))
         self.body_limit: int = policy.limits.body
-        self.models = {
-            name: tuple(Target(target.upstream, target.model or name) for target in model.targets)
-            for name, model in policy.models.items()
-        }
+        self.background = Background(host.record, partial(host.join, self), partial(host.leave, self))
         self._budgets: dict[str, RetryBudget] = {}
         self._ways: dict[tuple[str, str, str], Way] = {}
         self._dispatch = Dispatch(stations)
@@ -71,17 +75,19 @@ class Pipeline:
 
     def visible_models(self, caller: Caller) -> list[str]:
         """The models this caller may use, as the policy orders them."""
-        return [name for name in self.models if caller.may_use(name)]
+        return [name for name in self.loaded.policy.models if caller.may_use(name)]
 
     def _compile(self, model: str, tenant: str, endpoint: str) -> Way:
-        rule = self.loaded.policy.rule_for(model, tenant, endpoint)
+        policy = self.loaded.policy
+        rule = policy.rule_for(model, tenant, endpoint)
         self._budgets.setdefault(rule.name, RetryBudget(rule.retry.budget))
-        steps = plan(rule, self.models[model], self.stations, self._budgets)
+        tools = Tools(self.stations, self.caches, self._budgets, self.background)
+        steps = plan(policy, rule, Kind(model, tenant, endpoint), tools)
         return Way(rule, steps, stack([step.layer for step in steps], self._dispatch))
 
     def _check(self, caller: Caller, model: str, endpoint: str) -> None:
         names = self.visible_models(caller)
-        if model not in self.models:
+        if model not in self.loaded.policy.models:
             shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
             raise UnknownModel(f"The model '{model[:200]}' does not exist. There are: {shown}.", param="model")
         if not caller.may_use(model):
@@ -91,12 +97,27 @@ class Pipeline:
             raise BadRequest(f"The model '{model}' serves {', '.join(serves)}, not {endpoint}.", param="model")
 
 
+def _forget(trace: Trace) -> None:
+    """Write nothing down: for whoever serves no calls."""
+
+
 class Runtime:
     """Holds the pipeline in force and swaps it."""
 
-    def __init__(self, state: Path, weights: Path, *, needs_keys: bool = False) -> None:
+    def __init__(
+        self,
+        state: Path,
+        weights: Path,
+        *,
+        needs_keys: bool = False,
+        redis_url: str = "",
+        record: Callable[[Trace], None] = _forget,
+    ) -> None:
+        """`record` writes down the calls that no caller waits for."""
         self._state = state
         self._weights = weights
+        self._redis_url = redis_url
+        self.record = record
         self._needs_keys = needs_keys  # bound to more than loopback: a policy without keys must not come into force
         self._tools = ToolBox()
         self._pipeline: Pipeline | None = None
@@ -114,9 +135,13 @@ class Runtime:
     def enter(self) -> Pipeline:
         """Begin a call on the pipeline in force; `leave` must follow."""
         pipeline = self.pipeline
+        self.join(pipeline)
+        return pipeline
+
+    def join(self, pipeline: Pipeline) -> None:
+        """Begin a call on this pipeline; `leave` must follow."""
         pipeline.calls += 1
         self.calls += 1
-        return pipeline
 
     def leave(self, pipeline: Pipeline) -> None:
         """End a call."""
@@ -158,9 +183,16 @@ class Runtime:
         wanted = specs(loaded.policy, loaded.path.parent, self._weights, self._state)
         return [name for name, spec in wanted.items() if read_endpoint(self._state, spec) is None]
 
+    async def aclose(self) -> None:
+        """Have what is still to be written to the caches written, within their bound; then close."""
+        if self._pipeline is not None:
+            await self._pipeline.caches.flush()
+        self.close()
+
     def close(self) -> None:
         """Give every tool back."""
         if self._pipeline is not None:
+            self._pipeline.background.cancel()
             self._retire(self._pipeline)
             self._pipeline = None
 
@@ -174,7 +206,10 @@ class Runtime:
                 make = partial(open_station, name, upstream, spec, loaded.path.parent, self._state)
                 stations[name] = self._tools.borrow(key, make)
                 leases.append(key)
-            return Pipeline(loaded, stations, leases)
+            shelf = ("caches", loaded.policy.cache)
+            caches = self._tools.borrow(shelf, partial(open_caches, loaded.policy.cache, self._state, self._redis_url))
+            leases.append(shelf)
+            return Pipeline(loaded, stations, caches, leases, self)
         except BaseException:
             for lease in leases:
                 self._tools.give_back(lease)

@@ -7,6 +7,7 @@ running until it is told to stop. Then the workers drain, and the engines stop a
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import http.client
 import json
@@ -24,8 +25,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
+from caching.errors import StoreUnavailable
+from gateway.admin import REDIS_URL_ENV
 from gateway.auth import is_local_name
 from gateway.engines.minilm import PackageMissing, ensure
 from gateway.engines.spec import EngineSpec, minilm_path, specs
@@ -146,7 +148,8 @@ class Serve:
         paths = {"state": settings.state, "policy": settings.policy}
         words = [word for name, value in {**options, **paths}.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, "-P", "-m", "gateway.admin", *words]
-        return lambda: subprocess.Popen(command, env=dict(self._environ), start_new_session=True)  # noqa: S603 - our own module
+        environ = {**self._environ, REDIS_URL_ENV: settings.redis_url}
+        return lambda: subprocess.Popen(command, env=environ, start_new_session=True)  # noqa: S603 - our own module
 
     def _wait_until_ready(self) -> None:
         """Wait for the first worker and the engines, then tell where everything is."""
@@ -222,13 +225,24 @@ def _check(settings: Settings, loaded: LoadedPolicy) -> None:
 
 def _check_redis(url: str) -> None:
     """Refuse a Redis that is not there: workers that share nothing would look as if they did."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        raise CannotServe("The Redis URL must look like redis://HOST:6379/0.")
+    # Imported here: the one client library that a gateway without Redis need not load.
+    from caching.connection import connect, shown  # noqa: PLC0415
+    from caching.stores.redis import RedisStore  # noqa: PLC0415
+
+    async def ping() -> None:
+        store = RedisStore(connect(url))
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                await store.ping()
+        finally:
+            await store.close()
+
     try:
-        socket.create_connection((parts.hostname, parts.port or 6379), timeout=REDIS_SECONDS).close()
-    except OSError as error:
-        raise CannotServe(f"Redis at {parts.hostname}:{parts.port or 6379} cannot be reached: {error}.") from error
+        asyncio.run(ping())
+    except ValueError as error:
+        raise CannotServe(f"The Redis URL cannot be used: {error}.") from error
+    except (StoreUnavailable, TimeoutError) as error:
+        raise CannotServe(f"Redis at {shown(url)} cannot be reached: {str(error) or 'it does not answer'}.") from error
 
 
 def _check_gguf(path: Path) -> None:

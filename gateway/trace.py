@@ -7,6 +7,7 @@ Times are seconds of `time.monotonic()`, which is the event loop's clock too; `a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(slots=True)
@@ -34,6 +35,27 @@ class Attempt:
     usage: Usage | None = None
 
 
+class Parts(Protocol):
+    """What a cache tells calls apart by: (field, digest) pairs, made when somebody asks; see `caching.identity`."""
+
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Every field that counts, with a digest of its value."""
+
+
+# What the caches had to do with a call. The first three are hits: no upstream was asked for this call.
+EXACT, STALE, COALESCED, MISS, BYPASS = "exact", "stale", "coalesced", "miss", "bypass"
+HITS = frozenset({EXACT, STALE, COALESCED})
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who made an answer that came from a cache or from another call's flight, and what a hit on it saves."""
+
+    model: str
+    upstream: str
+    tokens: int = 0
+
+
 @dataclass(slots=True)
 class Trace:
     """The story of one call."""
@@ -57,6 +79,12 @@ class Trace:
     usage: Usage | None = None  # of the answer the client got
     attempts: list[Attempt] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)  # (layer, what it decided and why)
+    cache: str = BYPASS
+    age: int | None = None  # seconds since the answer was made, where it came from a cache
+    source: Source | None = None  # who made it
+    waited: float = 0.0  # seconds in which another call's flight was waited for
+    broke: str = ""  # why an answer that came from another call's flight broke off after it had begun
+    identity: Parts | None = None  # what the cache tells this call apart by, where it could have had an equal
 
     def note(self, layer: str, decision: str) -> None:
         """Write down what a layer decided, in words an operator reads."""
@@ -67,6 +95,11 @@ class Trace:
         """The attempt whose bytes the client got, if any upstream answered."""
         return self.attempts[-1] if self.attempts and not self.attempts[-1].fault else None
 
+    @property
+    def is_whole(self) -> bool:
+        """Say whether the answer, whoever gave it, came to its end. Only its last frame makes this certain."""
+        return not self.broke and (self.source is not None or self.answered_by is not None)
+
     def upstream_seconds(self, now: float) -> float:
-        """Seconds, up to `now`, in which the call waited for the first byte of upstreams."""
-        return sum((a.first_byte or a.ended or now) - a.started for a in self.attempts)
+        """Seconds, up to `now`, in which the call waited for the first byte of upstreams or of another's flight."""
+        return self.waited + sum((a.first_byte or a.ended or now) - a.started for a in self.attempts)

@@ -42,9 +42,15 @@ class Worker:
         self._settings = settings
         self._environ = environ
         self._watcher = Watcher(settings.policy)
-        self._runtime = Runtime(settings.state.resolve(), WEIGHTS, needs_keys=not is_local_name(settings.host))
         self._status = Status()
         self._journal = Journal(State(settings.state), number, status=lambda: self._status)
+        self._runtime = Runtime(
+            settings.state.resolve(),
+            WEIGHTS,
+            needs_keys=not is_local_name(settings.host),
+            redis_url=settings.redis_url,
+            record=self._journal.add,
+        )
         self._plane = DataPlane(self._runtime, self._journal)
 
     async def run(self, listening: socket.socket) -> None:
@@ -59,7 +65,7 @@ class Worker:
         finally:
             tending.cancel()
             await asyncio.sleep(0.01)  # calls that were cut when the time to drain was over write their records
-            self._runtime.close()
+            await self._runtime.aclose()
             await asyncio.to_thread(self._journal.close)
 
     def _config(self) -> uvicorn.Config:
@@ -128,6 +134,7 @@ class Worker:
             reloads_ok=runtime.reloads["ok"],
             reloads_refused=runtime.reloads["refused"],
             refusal=runtime.last_refusal or "",
+            cache=runtime.pipeline.caches.status(),
         )
 
 

@@ -1,6 +1,6 @@
 """The policy language: what operations people write in YAML, read strictly and handed on as frozen values.
 
-model      the whole language as pydantic models; `upstreams` and `scalars` are its parts
+model      the whole language as pydantic models; `upstreams`, `caching` and `scalars` are its parts
 loader     a file and an environment in, a checked Policy out, or every problem with its file and line
 document   YAML to a tree of nodes that know their lines; hostile input ends here
 expand     ${ENV_NAME} in values; secrets may come from nowhere else

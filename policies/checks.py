@@ -11,12 +11,16 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from policies.document import Found, Node, quoted
-from policies.model import LOCAL_TENANT
+from policies.model import LOCAL_TENANT, Cache, Part, RuleCache
 from policies.scalars import LONGEST_NAME, has_glob
 from policies.upstreams import BUNDLED_PREFIX
 
+_P = TypeVar("_P", bound=Part)
 INSTALL_PROVIDERS = "pip install 'sluice-gateway[providers]'"
 
 
@@ -32,6 +36,7 @@ def check(tree: Node, installed: Callable[[str], bool]) -> Iterator[Found]:
         _key_models(tree),
         _rule_models(tree),
         _rule_tenants(tree),
+        _lifetimes(tree),
     )
 
 
@@ -131,6 +136,32 @@ def _rule_tenants(tree: Node) -> Iterator[Found]:
     for rule in tree.listed("rules"):
         if (match := rule.get("match")) and (glob := match.get("tenant")):
             yield from _unmatched(glob, names, "tenant")
+
+
+def _lifetimes(tree: Node) -> Iterator[Found]:
+    """Rules that would serve answers which `cache.retention` has deleted by then."""
+    stores = _read(Cache, tree.get("cache") or Node(1, fields={}))
+    for node in filter(None, (rule.get("cache") for rule in tree.listed("rules"))):
+        given = node.get("ttl") or node.get("stale_while_revalidate") or node.get("stale_if_error")
+        cache = _read(RuleCache, node)
+        if stores and cache and given and _longest(cache) > stores.retention:
+            yield (
+                given.line,
+                "the ttl, stale time included, is longer than cache.retention, which deletes answers before",
+            )
+
+
+def _longest(cache: RuleCache) -> float:
+    """How long after it was made an answer may serve, in seconds."""
+    return cache.ttl + max(cache.stale_while_revalidate, cache.stale_if_error)
+
+
+def _read(part: type[_P], node: Node) -> _P | None:
+    """One part of the policy; None where it does not fit the language, of which the model complains by itself."""
+    try:
+        return part.model_validate(node.plain())
+    except ValidationError:
+        return None
 
 
 def _unmatched(glob: Node, names: Mapping[str, str], kind: str) -> Iterator[Found]:

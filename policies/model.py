@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from policies.caching import Cache, RuleCache
 from policies.scalars import Bytes, Glob, KeySecret, Name, Seconds
 from policies.upstreams import BUNDLED, BUNDLED_PREFIX, Breaker, Part, Target, Timeouts, Upstream
 
@@ -16,6 +17,7 @@ __all__ = [
     "ENDPOINTS",
     "LOCAL_TENANT",
     "Breaker",
+    "Cache",
     "Endpoint",
     "Key",
     "Limits",
@@ -25,6 +27,7 @@ __all__ = [
     "Policy",
     "Retry",
     "Rule",
+    "RuleCache",
     "RuleTimeouts",
     "Target",
     "Timeouts",
@@ -102,6 +105,9 @@ class Rule(Part):
     match: Match = Field(default_factory=Match, description="Which calls the rule is for. Empty: every call.")
     timeouts: RuleTimeouts = Field(default_factory=RuleTimeouts, description="How long a whole call may take.")
     retry: Retry = Field(default_factory=Retry, description="How often another upstream is asked.")
+    cache: RuleCache = Field(
+        default_factory=RuleCache, description="Which calls are answered from answers already made or under way."
+    )
 
 
 class Limits(Part):
@@ -138,6 +144,7 @@ class Policy(Part):
         default_factory=list, description="What applies to which calls; the first rule that fits applies."
     )
     limits: Limits = Field(default_factory=Limits, description="What a request may weigh.")
+    cache: Cache = Field(default_factory=Cache, description="What the stores of answers may use.")
 
     def rule_for(self, model: str, tenant: str, endpoint: str) -> Rule:
         """The first rule that fits the call, or one named "default" with every default."""

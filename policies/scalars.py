@@ -12,23 +12,24 @@ REFERENCE = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 LONGEST_NAME = 200
 SHORTEST_KEY, LONGEST_KEY = 16, 1000  # characters of a key that clients show
 LONGEST_DURATION = 7 * 24 * 3600.0  # seconds; a longer wait is a slip of the pen
+LONGEST_LIFETIME = 366 * 24 * 3600.0  # seconds that something may be kept
 
-_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _UNIT_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
-_DURATION = rf"({_NUMBER})(ms|s|m|h)"
+_DURATION = rf"({_NUMBER})(ms|s|m|h|d)"
 _SIZE = rf"({_NUMBER})(B|KB|MB|GB|KiB|MiB|GiB)"
 
 
 def _seconds(value: Any) -> Any:
-    """Turn "250ms", "2s", "10m" or "1h" into seconds; leave anything else to the type behind."""
+    """Turn "250ms", "2s", "10m", "1h" or "7d" into seconds; leave anything else to the type behind."""
     if not isinstance(value, str):
         return value
     if found := re.fullmatch(_DURATION, value):
         return float(found[1]) * _UNIT_SECONDS[found[2]]
     if re.fullmatch(_NUMBER, value):
         return float(value)
-    raise ValueError('not a duration; write "250ms", "2s", "10m", "1h" or a number of seconds')
+    raise ValueError('not a duration; write "250ms", "2s", "10m", "1h", "7d" or a number of seconds')
 
 
 def _bytes(value: Any) -> Any:
@@ -106,32 +107,38 @@ def _header_name(value: str) -> str:
     return value
 
 
+def _duration_schema(longest: float, *, zero: bool = False) -> WithJsonSchema:
+    """A duration for editors, in seconds or with a unit; `zero` says whether none at all is one."""
+    number = {"type": "number", "minimum" if zero else "exclusiveMinimum": 0, "maximum": longest}
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": f"^({_DURATION}|{_NUMBER}|{REFERENCE})$"}]})
+
+
+def _size_schema(least: int) -> WithJsonSchema:
+    """A size for editors, in bytes or with a unit."""
+    number = {"type": "integer", "minimum": least}
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": f"^({_SIZE}|[0-9]+|{REFERENCE})$"}]})
+
+
 Seconds = Annotated[
     float,
     BeforeValidator(_seconds),
     Field(gt=0, le=LONGEST_DURATION, allow_inf_nan=False),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_DURATION},
-                {"type": "string", "pattern": f"^({_DURATION}|{_NUMBER}|{REFERENCE})$"},
-            ]
-        }
-    ),
+    _duration_schema(LONGEST_DURATION),
 ]
-Bytes = Annotated[
-    int,
-    BeforeValidator(_bytes),
-    Field(gt=0, le=2**40),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"type": "string", "pattern": f"^({_SIZE}|[0-9]+|{REFERENCE})$"},
-            ]
-        }
-    ),
+Grace = Annotated[  # a duration that may be none at all
+    float,
+    BeforeValidator(_seconds),
+    Field(ge=0, le=LONGEST_DURATION, allow_inf_nan=False),
+    _duration_schema(LONGEST_DURATION, zero=True),
 ]
+Lifetime = Annotated[  # how long something is kept, rather than waited for
+    float,
+    BeforeValidator(_seconds),
+    Field(gt=0, le=LONGEST_LIFETIME, allow_inf_nan=False),
+    _duration_schema(LONGEST_LIFETIME),
+]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0, le=2**40), _size_schema(1)]
+Room = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=2**40), _size_schema(0)]  # a size that may be nothing
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Name = Annotated[
     str, AfterValidator(_name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_NAME})

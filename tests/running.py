@@ -70,6 +70,44 @@ class Gateway:
         url = f"http://127.0.0.1:{self.admin_port}{path}"
         return httpx.get(url, headers={"authorization": f"Bearer {token}"}, timeout=10)
 
+    def workers(self) -> list[int]:
+        """The process ids of its data workers."""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid), "-f", "gateway.worker"], capture_output=True, text=True, check=False
+        )
+        return [int(line) for line in found.stdout.split()]
+
+    def signal_workers(self, number: signal.Signals) -> None:
+        """Have it befall all of its data workers."""
+        for worker in self.workers():
+            os.kill(worker, number)
+
+    def is_alive(self) -> bool:
+        """Say whether the data plane answers."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def workers(self) -> list[int]:
+        """The process ids of its data workers."""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid), "-f", "gateway.worker"], capture_output=True, text=True, check=False
+        )
+        return [int(line) for line in found.stdout.split()]
+
+    def signal_workers(self, number: signal.Signals) -> None:
+        """Have it befall all of its data workers."""
+        for worker in self.workers():
+            os.kill(worker, number)
+
+    def is_alive(self) -> bool:
+        """Say whether the data plane answers."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
     def record(self, request_id: str) -> dict[str, Any]:
         """The ledger's record of one call, once it is written."""
         until = time.monotonic() + 15

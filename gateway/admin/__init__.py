@@ -1,10 +1,13 @@
-"""The admin plane: its own process and listener, which only reads what the workers wrote.
+"""The admin plane: its own process and listener, which reads what the workers wrote; only a purge changes anything.
 
     app         the routes
     guard       the token, asked of every path
     workers     the workers' files: who lives, which policy, which upstreams
+    caches      the store of answers: opened for one question or one purge
     exposition  the workers' counts as Prometheus reads them
     page        what a browser gets at /
 
 Run it with `python -m gateway.admin`; `sluice serve` does.
 """
+
+REDIS_URL_ENV = "SLUICE_REDIS_URL"  # serve hands the URL on in this variable: a process list would show a password

@@ -6,22 +6,24 @@ import argparse
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
 
+from gateway.admin import REDIS_URL_ENV
 from gateway.admin.app import create_app
 from gateway.state import State
 
 PARENT_SECONDS = 0.5  # between two looks at whether the parent still lives
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> None:
     """Serve until a signal comes or the parent is gone."""
     given = _parser().parse_args(arguments)
     state = State(given.state)
     config = uvicorn.Config(
-        create_app(state, given.policy, state.admin_token()),
+        create_app(state, given.policy, state.admin_token(), environ.get(REDIS_URL_ENV, "")),
         host=given.host,
         port=given.port,
         log_level="warning",

@@ -1,24 +1,28 @@
-"""The admin plane's routes. They only read: the ledger, the workers' files and the policy file."""
+"""The admin plane's routes. All but the purge only read: the ledger, the workers' files and the policy file."""
 
 from __future__ import annotations
 
 import re
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as PathParam
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
+from caching.errors import StoreUnavailable
+from caching.stores import Selection
+from gateway.admin.caches import opened
 from gateway.admin.exposition import render
 from gateway.admin.guard import Guard
 from gateway.admin.page import page
-from gateway.admin.workers import engines, living, policy_of, read_workers, upstreams_of
+from gateway.admin.workers import caches_of, engines, living, policy_of, read_workers, upstreams_of
 from gateway.errors import BadRequest, GatewayError, NoSuchMethod, NoSuchPath
-from gateway.ledger.reader import Filters, LedgerReader
+from gateway.ledger.reader import Filters, LedgerReader, LedgerUnavailable
 from gateway.state import State
 
 DAY = 86400.0
@@ -33,6 +37,7 @@ Since = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Before = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
 Name = Annotated[str | None, Query(max_length=200)]
+Kind = Annotated[Literal["exact", "stale", "coalesced", "miss", "bypass"] | None, Query()]
 Id = Annotated[str, PathParam(max_length=200)]
 
 
@@ -42,9 +47,42 @@ class NoSuchRecord(GatewayError):
     status, code, type = 404, "request_not_found", "invalid_request_error"
 
 
-def create_app(state: State, policy_path: Path, token: str) -> FastAPI:
-    """The admin plane over one state directory and one policy file. Raises ValueError if the token is empty."""
-    plane = _Plane(state, policy_path)
+class CacheUnavailable(GatewayError):
+    """The store of answers cannot be had now; calls are served all the same."""
+
+    status, code = 503, "cache_unavailable"
+
+
+class PurgeOrder(BaseModel):
+    """What to forget, and whether only to count it. Nothing selected is refused: it would select everything."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    tenant: str | None = Field(None, min_length=1, max_length=200)
+    namespace: str | None = Field(None, max_length=200)  # "" is where calls are that named none
+    tag: str | None = Field(None, min_length=1, max_length=200)
+    older_than: float | None = Field(None, gt=0, le=1e10, allow_inf_nan=False)  # seconds
+    all: bool = False
+    dry_run: bool = True
+
+    @property
+    def selection(self) -> Selection:
+        """What is named."""
+        return Selection(self.tenant, self.namespace, self.tag, self.older_than)
+
+    @model_validator(mode="after")
+    def _means_one_thing(self) -> Self:
+        if self.all == (self.selection != Selection()):
+            raise ValueError("name a tenant, namespace, tag or older_than, or else say all: true")
+        return self
+
+
+def create_app(state: State, policy_path: Path, token: str, redis_url: str = "") -> FastAPI:
+    """The admin plane over one state directory, one policy file and, if the workers share one, a Redis.
+
+    Raises ValueError if the token is empty.
+    """
+    plane = _Plane(state, policy_path, redis_url)
     app = FastAPI(title="Sluice admin", docs_url=None, redoc_url=None, openapi_url=None)
     for path, answer in (
         ("/", plane.home),
@@ -53,10 +91,12 @@ def create_app(state: State, policy_path: Path, token: str) -> FastAPI:
         ("/api/requests/{id}", plane.request),
         ("/api/policy", plane.policy),
         ("/api/upstreams", plane.upstreams),
+        ("/api/cache", plane.cache),
         ("/metrics", plane.metrics),
         ("/healthz", plane.healthz),
     ):
         app.add_api_route(path, answer, methods=["GET"], response_model=None)
+    app.add_api_route("/api/cache/purge", plane.purge, methods=["POST"], response_model=None)
     for kind in (GatewayError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _failed)
     app.add_middleware(Guard, token=token)
@@ -64,11 +104,12 @@ def create_app(state: State, policy_path: Path, token: str) -> FastAPI:
 
 
 class _Plane:
-    """What the routes read from. Its methods are plain functions: FastAPI runs them beside the event loop."""
+    """What the routes read from. Methods that are plain functions are run by FastAPI beside the event loop."""
 
-    def __init__(self, state: State, policy_path: Path) -> None:
+    def __init__(self, state: State, policy_path: Path, redis_url: str) -> None:
         self._state = state
         self._policy = policy_path
+        self._redis_url = redis_url
         self._ledger = LedgerReader(state.ledger)
 
     def home(self) -> Response:
@@ -88,8 +129,9 @@ class _Plane:
         tenant: Name = None,
         upstream: Name = None,
         outcome: Name = None,
+        cache: Kind = None,
     ) -> Response:
-        found = self._ledger.recent(limit, before, Filters(model, tenant, upstream, outcome))
+        found = self._ledger.recent(limit, before, Filters(model, tenant, upstream, outcome, cache))
         more = found[-1]["seq"] if len(found) == limit else None
         return _json({"requests": found, "before": more})  # `before` asks for the next page; null on the last
 
@@ -107,6 +149,24 @@ class _Plane:
     def upstreams(self) -> Response:
         workers = living(read_workers(self._state), time.time())
         return _json({"upstreams": upstreams_of(workers), "engines": engines(self._state)})
+
+    def cache(self, since: Since = None) -> Response:
+        now = time.time()
+        since = now - DAY if since is None else since
+        try:
+            kinds = self._ledger.caches(since)
+        except LedgerUnavailable:
+            kinds = None  # what the workers say of their caches is worth telling all the same
+        workers = caches_of(living(read_workers(self._state), now))
+        return _json({"since": since, "kinds": kinds, "workers": workers})
+
+    async def purge(self, order: PurgeOrder) -> Response:
+        try:
+            async with opened(self._state.dir, self._redis_url) as store:
+                purged = await store.purge(order.selection, dry_run=order.dry_run)
+        except StoreUnavailable as error:
+            raise CacheUnavailable(f"The store of answers cannot be had: {error}.") from error
+        return _json({"entries": purged.entries, "bytes": purged.bytes, "dry_run": purged.dry_run})
 
     def metrics(self, request: Request) -> Response:
         body, content_type = render(read_workers(self._state), time.time(), request.headers.get("accept", ""))
@@ -138,10 +198,10 @@ def _told(error: Exception) -> GatewayError:
         return error
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        name = str(first["loc"][-1])
-        return BadRequest(f"{name}: {first['msg']}.", param=name)
+        name = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
+        return BadRequest(f"{name}: {first['msg'].removeprefix('Value error, ')}.", param=name)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        return NoSuchMethod("This path only answers GET.")
+        return NoSuchMethod("This path does not answer this method; / says what each takes.")
     if isinstance(error, HTTPException):
         return NoSuchPath("There is no such path; / says what is where.")
     return GatewayError("The admin plane failed at this; its log says why.")

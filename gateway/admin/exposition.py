@@ -13,6 +13,9 @@ from prometheus_client.registry import Collector
 from gateway.admin.workers import breakers, living
 from gateway.metrics import COUNTERS, HISTOGRAMS, Counts, Family, Snapshot, Spread, merged
 
+MEMORY = "memory"  # the one tier that workers can tell the size of at no cost
+NO_STORE, STORE_UP = "none", "closed"  # as `caching.cache.Cache.status` tells of the store behind: its breaker's state
+
 
 def render(snapshots: list[Snapshot], now: float, accept: str = "") -> tuple[bytes, str]:
     """The page and its content type: Prometheus's text format, or OpenMetrics for who accepts it. `now`: Unix time."""
@@ -76,6 +79,7 @@ def _gauges(workers: list[Snapshot]) -> Iterator[Metric]:
         upstream.add_metric((name,), state)
     yield upstream
     yield from _processes(workers)
+    yield from _caches(workers)
 
 
 def _processes(workers: list[Snapshot]) -> Iterator[Metric]:
@@ -87,6 +91,27 @@ def _processes(workers: list[Snapshot]) -> Iterator[Metric]:
         memory.add_metric(worker, snapshot["resident"])
     yield ledger
     yield memory
+
+
+def _caches(workers: list[Snapshot]) -> Iterator[Metric]:
+    """By worker: each has a memory of its own, and its count of what was lost begins anew with it."""
+    entries = GaugeMetricFamily("sluice_cache_entries", "Answers held.", labels=("tier", "worker"))
+    held = GaugeMetricFamily("sluice_cache_bytes", "Bytes of answers held.", labels=("tier", "worker"))
+    queue = GaugeMetricFamily("sluice_cache_queue", "Changes not yet in the store behind memory.", labels=("worker",))
+    up = GaugeMetricFamily("sluice_cache_store_up", "1 while the store behind memory is used.", labels=("worker",))
+    lost = CounterMetricFamily("sluice_cache_dropped", "Changes the store never heard of.", labels=("worker",))
+    for snapshot in workers:
+        told = snapshot["status"].get("cache")
+        if not told:
+            continue
+        worker = (str(snapshot["worker"]),)
+        entries.add_metric((MEMORY, *worker), told.get("entries", 0))
+        held.add_metric((MEMORY, *worker), told.get("bytes", 0))
+        queue.add_metric(worker, told.get("queue", 0))
+        lost.add_metric(worker, told.get("dropped", 0))
+        if told.get("store", NO_STORE) != NO_STORE:
+            up.add_metric(worker, float(told["store"] == STORE_UP))
+    yield from (entries, held, queue, up, lost)
 
 
 def _reloads(snapshots: list[Snapshot]) -> Metric:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 PLACES = (
     ("/api/stats", "sums and latency percentiles of the last day", "since: Unix time"),
-    ("/api/requests", "the newest calls, one line each", "limit, before, model, tenant, upstream, outcome"),
+    ("/api/requests", "the newest calls, one line each", "limit, before, model, tenant, upstream, outcome, cache"),
     ("/api/requests/{id}", "one call: every upstream asked, and why", "id: the answer's x-request-id"),
     ("/api/policy", "the policy in force, its file, the last refusal", ""),
     ("/api/upstreams", "circuit breakers and engines", ""),
+    (
+        "/api/cache",
+        "the caches: each worker's memory and store, and what they saved in the last day",
+        "since: Unix time",
+    ),
+    (
+        "POST /api/cache/purge",
+        "forget answers: {entries, bytes, dry_run}",
+        "JSON: tenant, namespace, tag, older_than (seconds) or all; dry_run, which is true unless you say false",
+    ),
     ("/metrics", "counters and histograms for Prometheus", ""),
     ("/healthz", "this process lives (asks for no token)", ""),
 )
@@ -25,12 +35,12 @@ def page() -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sluice admin</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>'
-        "<body><h1>Sluice</h1><p>The admin plane. It reads what the workers wrote and changes nothing.</p>"
+        "<body><h1>Sluice</h1><p>The admin plane. It reads what the workers wrote; only a purge changes anything.</p>"
         f"<table><thead><tr><th>Where</th><th>What</th><th>Takes</th></tr></thead><tbody>{rows}</tbody></table>"
         "</body></html>"
     )
 
 
 def _place(path: str) -> str:
-    """A link, except where the path has a part to fill in."""
-    return f"<code>{path}</code>" if "{" in path else f'<a href="{path}"><code>{path}</code></a>'
+    """A link, except where the path has a part to fill in or does not answer GET."""
+    return f"<code>{path}</code>" if "{" in path or " " in path else f'<a href="{path}"><code>{path}</code></a>'

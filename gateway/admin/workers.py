@@ -74,6 +74,11 @@ def upstreams_of(snapshots: list[Snapshot]) -> dict[str, Any]:
     }
 
 
+def caches_of(snapshots: Iterable[Snapshot]) -> list[dict[str, Any]]:
+    """What each worker says of its memory of answers and of the store behind it."""
+    return [{"worker": s["worker"], **s["status"].get("cache", {})} for s in snapshots]
+
+
 def engines(state: State) -> Any:
     """What serve wrote of its engines; None where it runs none."""
     try:

@@ -2,6 +2,7 @@
 
 journal   what a worker holds: `add(trace)` on the event loop, one thread for all the rest
 rows      a trace as one row
+why       the note that says why a call missed the cache
 store     the SQLite file as one worker writes it, with its troubles and how it gets over them
 schema    the tables, and the steps from one version of them to the next
 reader    questions asked of the file, read-only, by the admin process

@@ -6,6 +6,7 @@ Laws of this module:
 * The thread works in short slices with pauses: it shares the interpreter with the event loop, and a long burst would
   hold up the calls it only records.
 * Whatever happens to the files, the thread goes on.
+* Few records wait with their request's JSON: a full buffer of bodies would be gigabytes.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from pathlib import Path
 
 import orjson
 
+from caching.misses import Misses
 from gateway.ledger.health import Health, reason
 from gateway.ledger.rows import Row, row
 from gateway.ledger.store import Retention, Store
+from gateway.ledger.why import Explainer, is_worth_keeping
 from gateway.metrics import FORMAT, Counts, Metrics, Status
 from gateway.state import State
 from gateway.trace import Trace
@@ -52,12 +55,17 @@ class Journal:
         status: Callable[[], Status] = no_status,
         retention: Retention | None = None,
         store: Store | None = None,
+        explainer: Explainer | None = None,
         bound: int = BOUND,
         interval: float = 0.25,
     ) -> None:
-        """`status` is called in the journal's thread, so it may only read plain attributes; `interval` in seconds."""
+        """`status` is called in the journal's thread, so it may only read plain attributes; `interval` in seconds.
+
+        `explainer` says why calls missed the cache.
+        """
         self._store = store or Store(state.ledger, retention)
         self._page = _Page(state, worker, status)
+        self._explainer = explainer or Explainer(Misses())
         self._fault = Health("journal")
         self._metrics = Metrics()
         self._waiting: deque[Trace] = deque()
@@ -74,7 +82,10 @@ class Journal:
 
     def add(self, trace: Trace) -> None:
         """Take the record of a call that has ended; nobody may change it after."""
-        if len(self._waiting) < self._bound:
+        waiting = len(self._waiting)
+        if waiting < self._bound:
+            if trace.identity is not None and not is_worth_keeping(trace, waiting):
+                trace.identity = None
             self._waiting.append(trace)
         else:
             self._overflow += 1
@@ -105,6 +116,7 @@ class Journal:
 
     def tick(self) -> None:
         """Do one round: count and convert what waits, write it, and once a second publish and prune."""
+        self._explainer.refill()
         self._convert()
         now = time.monotonic()
         if now >= self._retry_at:
@@ -154,6 +166,8 @@ class Journal:
             self._closing.wait(0.001)  # lets the event loop run; no pause when closing
 
     def _convert_one(self, trace: Trace) -> None:
+        if trace.identity is not None:
+            self._explainer.explain(trace)
         try:
             self._metrics.count(trace)
             converted = row(trace)

@@ -26,9 +26,10 @@ Record = dict[str, Any]
 SAMPLE = 20_000  # calls that percentiles are computed from
 TOP = 100  # names counted by; the rest are summed under "other"
 _BRIEF = ", ".join(("seq", *(c for c in COLUMNS if c != "story")))
-_SUMS = ("attempts", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+_SUMS = ("attempts", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "saved_tokens")
 _TIMES = ("total_ms", "first_byte_ms", "overhead_ms")
 _BY = ("outcome", "model", "upstream", "tenant")
+_FILTERS = (*_BY, "cache")
 
 
 class LedgerUnavailable(GatewayError):
@@ -45,10 +46,11 @@ class Filters:
     tenant: str | None = None
     upstream: str | None = None
     outcome: str | None = None
+    cache: str | None = None
 
     def where(self) -> tuple[list[str], list[str]]:
         """SQL conditions and their values."""
-        given = [(name, value) for name in _BY if (value := getattr(self, name)) is not None]
+        given = [(name, value) for name in _FILTERS if (value := getattr(self, name)) is not None]
         return [f"{name} = ?" for name, _ in given], [value for _, value in given]
 
 
@@ -82,6 +84,8 @@ class LedgerReader:
     def stats(self, since: float) -> Record:
         """Sums over the calls that began at or after `since` (Unix time), and percentiles of their times in ms.
 
+        `by` counts calls by each value of a column; by cache it counts the tokens that calls saved, too.
+
         Percentiles come from about `sample` calls, chosen evenly; `sampled` says how many.
         """
         with self.connection() as db:
@@ -89,7 +93,17 @@ class LedgerReader:
             groups = _groups(db, since)
             sums = {name: int(sum(group[name] for group in groups)) for name in ("calls", *_SUMS)}
             latency = _latency(db, since, self.sample / max(sums["calls"], 1))
-        return {"since": since, **sums, "by": {name: _by(groups, name) for name in _BY}, "latency_ms": latency}
+        by = {**{name: _by(groups, name) for name in _BY}, "cache": _by_cache(groups)}
+        return {"since": since, **sums, "by": by, "latency_ms": latency}
+
+    def caches(self, since: float) -> dict[str, dict[str, int]]:
+        """What the caches did for the calls since then (Unix time): how many, and the tokens saved, by kind."""
+        sql = (
+            "SELECT cache, count(*) AS calls, total(saved_tokens) AS saved_tokens FROM calls WHERE at >= ? "
+            "GROUP BY cache"
+        )
+        with self.connection() as db:
+            return _by_cache([dict(row) for row in db.execute(sql, (since,))])
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -135,12 +149,12 @@ def _rounded(record: Record) -> Record:
 
 
 def _groups(db: sqlite3.Connection, since: float) -> list[Record]:
-    """Sums by all of `_BY` at once: one pass over the file, which on a large one is what takes the time.
+    """Sums by all of `_FILTERS` at once: one pass over the file, which on a large one is what takes the time.
 
     `total` is a float: absurd token counts of an upstream must not overflow the sum.
     """
     sums = ", ".join(f"total({name}) AS {name}" for name in _SUMS)
-    names = ", ".join(_BY)
+    names = ", ".join(_FILTERS)
     sql = f"SELECT {names}, count(*) AS calls, {sums} FROM calls WHERE at >= ? GROUP BY {names}"  # noqa: S608 - our own column names
     return [dict(row) for row in db.execute(sql, (since,))]
 
@@ -153,6 +167,16 @@ def _by(groups: list[Record], name: str) -> dict[str, int]:
     top = dict(counts.most_common(TOP))
     rest = counts.total() - sum(top.values())
     return {**top, "other": top.get("other", 0) + rest} if rest else top
+
+
+def _by_cache(groups: list[Record]) -> dict[str, dict[str, int]]:
+    """Calls and tokens saved by what the caches had to do with them: five kinds at most."""
+    kinds: dict[str, dict[str, int]] = {}
+    for group in groups:
+        told = kinds.setdefault(group["cache"], {"calls": 0, "saved_tokens": 0})
+        told["calls"] += group["calls"]
+        told["saved_tokens"] += int(group["saved_tokens"])
+    return kinds
 
 
 def _latency(db: sqlite3.Connection, since: float, share: float) -> Record:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.trace import Attempt, Trace, Usage
+from gateway.trace import HITS, Attempt, Source, Trace, Usage
 
 Value = str | int | float | None
 Row = tuple[Value, ...]
@@ -18,7 +18,7 @@ COLUMNS = (
     "id", "at", "tenant", "key", "endpoint", "model", "answered_model", "upstream", "rule", "policy",
     "status", "outcome", "streamed", "attempts", "request_bytes", "response_bytes",
     "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "estimated",
-    "total_ms", "first_byte_ms", "upstream_ms", "overhead_ms", "story",
+    "total_ms", "first_byte_ms", "upstream_ms", "overhead_ms", "cache", "age_s", "saved_tokens", "story",
 )  # fmt: skip
 
 NAME_LENGTH = 200  # of what a client may have invented (a model, an id); longer names are cut
@@ -31,9 +31,10 @@ def row(trace: Trace) -> Row:
     """One call as the values of `COLUMNS`; times in milliseconds, None where something did not happen."""
     attempts, used, origin = trace.attempts, trace.usage, trace.started
     last = attempts[-1] if attempts else None
+    source = trace.source
     first = None if trace.first_byte is None else (trace.first_byte - origin) * 1e3
     now = trace.first_byte or trace.ended or origin
-    waited = trace.upstream_seconds(now) * 1e3 if attempts else 0.0
+    waited = trace.upstream_seconds(now) * 1e3 if attempts or trace.waited else 0.0
     return (
         trace.id[:NAME_LENGTH],
         trace.at,
@@ -41,7 +42,7 @@ def row(trace: Trace) -> Row:
         trace.key,
         trace.endpoint,
         trace.model[:NAME_LENGTH],
-        last.model if last and not last.fault else "",
+        source.model if source else last.model if last and not last.fault else "",
         last.upstream if last else "",
         trace.rule,
         trace.policy,
@@ -56,14 +57,24 @@ def row(trace: Trace) -> Row:
         first,
         waited,
         None if first is None else max(0.0, first - waited),
+        trace.cache,
+        trace.age,
+        source.tokens if source and trace.cache in HITS else 0,
         _story(trace),
     )
 
 
 def _story(trace: Trace) -> str:
-    """Attempts and notes as JSON text; times are milliseconds since the call began."""
+    """Attempts, notes and, of an answer made for another call, its source, as JSON; times in ms since the start."""
     attempts = [_attempt(a, trace.started) for a in trace.attempts[:STORY_LENGTH]]
-    return orjson.dumps({"attempts": attempts, "notes": trace.notes[:STORY_LENGTH]}).decode()
+    story: dict[str, Any] = {"attempts": attempts, "notes": trace.notes[:STORY_LENGTH]}
+    if trace.source is not None:
+        story["source"] = _source(trace.source)
+    return orjson.dumps(story).decode()
+
+
+def _source(source: Source) -> dict[str, str]:
+    return {"model": source.model, "upstream": source.upstream}
 
 
 def _attempt(attempt: Attempt, origin: float) -> dict[str, Any]:

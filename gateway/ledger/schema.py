@@ -43,7 +43,14 @@ CREATE INDEX calls_by_at ON calls (at);
 CREATE INDEX calls_by_id ON calls (id);
 """
 
-MIGRATIONS = (_FIRST,)  # step N leads from version N to N + 1; steps that were released are never edited
+# Calls recorded before had no cache to ask.
+_CACHES = """
+ALTER TABLE calls ADD COLUMN cache TEXT NOT NULL DEFAULT 'bypass';
+ALTER TABLE calls ADD COLUMN age_s INTEGER;
+ALTER TABLE calls ADD COLUMN saved_tokens INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS = (_FIRST, _CACHES)  # step N leads from version N to N + 1; steps that were released are never edited
 
 
 class LedgerTooNew(sqlite3.DatabaseError):

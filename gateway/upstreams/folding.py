@@ -6,14 +6,14 @@ so one that nobody waits for keeps its slot for as long as it likes. Asked as a 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from time import monotonic
 
+from caching.errors import Unfaithful
+from caching.fold import fold
 from gateway import sse, wire
 from gateway.call import Call, Json, Reply
 from gateway.errors import DeadlinePassed, Rejected, UpstreamFailed
-from gateway.fold import fold
 from gateway.upstreams.openai import OpenAIUpstream
 
 
@@ -45,7 +45,13 @@ class Folding:
             raise UpstreamFailed(f"Upstream '{attempt.upstream}' broke off its answer.", fault=attempt.fault)
         attempt.first_byte = attempt.ended = monotonic()
         chunks = [chunk for event in events if (chunk := sse.json_of(event)) is not None]
-        return Reply(200, {"content-type": "application/json"}, _one(wire.dumps(fold(chunks))))
+        try:
+            answer = fold(chunks, strict=False)
+        except Unfaithful as error:  # no answer can be made of it at all
+            raise UpstreamFailed(
+                f"Upstream '{attempt.upstream}' answered what cannot be read.", fault="garbage"
+            ) from error
+        return Reply(200, {"content-type": "application/json"}, wire.dumps(answer))
 
     def _check(self, call: Call) -> None:
         """Refuse at once what the engine would refuse after seconds, or answer in a form of its own."""
@@ -59,7 +65,3 @@ class Folding:
     def close(self) -> None:
         """Close the connections."""
         self._inner.close()
-
-
-async def _one(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -165,7 +165,7 @@ class OpenAIUpstream:
             "code": code if isinstance(code, str | None) else None,
         }
         text = self._clean(json.dumps({"error": whole}))
-        return Reply(response.status, {"content-type": "application/json"}, _one(text.encode()))
+        return Reply(response.status, {"content-type": "application/json"}, text.encode())
 
     def _clean(self, text: str) -> str:
         """Text that may be shown: without our secrets, and without the half characters that no JSON can carry."""
@@ -196,7 +196,7 @@ class OpenAIUpstream:
             raise self._failed(attempt, "garbage", "answered a stream request with a plain document")
         attempt.first_byte = attempt.ended = monotonic()
         attempt.usage = wire.usage_of(answer)
-        return Reply(200, {"content-type": "application/json"}, _one(body))
+        return Reply(200, {"content-type": "application/json"}, body)
 
     def _check(self, call: Call, attempt: Attempt, answer: dict[str, Any]) -> None:
         """Refuse an error in disguise, what is no answer at all, and another model's answer."""
@@ -219,7 +219,7 @@ class OpenAIUpstream:
         splitter = sse.EventSplitter()
         block = await self._first_events(call, attempt, response, splitter)
         attempt.first_byte = monotonic()
-        withhold = self._settings.stream_usage and not _asked_for_usage(call)
+        withhold = self._settings.stream_usage and not (call.keeps_usage or call.wants_usage)
         watch = StreamWatch(attempt, withhold=withhold)
 
         async def release() -> None:
@@ -311,11 +311,6 @@ def _head(settings: Wire, path: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
 
-def _asked_for_usage(call: Call) -> bool:
-    options = call.json.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
-
-
 async def _next_or_end(response: Response, watch: StreamWatch) -> bytes:
     """The next bytes. After `[DONE]` the client is not kept waiting for a server that does not end its answer."""
     if not watch.is_done or response.is_whole:
@@ -333,10 +328,6 @@ def _first_data(block: bytes) -> dict[str, Any] | None:
         if chunk is not None:
             return chunk
     return None
-
-
-async def _one(body: bytes) -> AsyncIterator[bytes]:
-    yield body
 
 
 def _retry_after(headers: dict[str, str], now: Callable[[], float] = time) -> float | None:

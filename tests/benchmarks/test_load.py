@@ -8,17 +8,29 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.bodies import completion
+from benchmarks.bodies import completion, request_body
 from benchmarks.load import Spec, decoded, drive
 from benchmarks.upstream import Answers, Tally, Upstream
 
 
 @pytest.fixture
-async def spec() -> AsyncIterator[Spec]:
+async def bodies() -> list[bytes]:
+    """Collect what the upstream is asked."""
+    return []
+
+
+@pytest.fixture
+async def spec(bodies: list[bytes]) -> AsyncIterator[Spec]:
     """A short plain load on a static upstream that lives as long as the test."""
     loop = asyncio.get_running_loop()
     answers, tally = Answers(), Tally()
-    server = await loop.create_server(lambda: Upstream(answers, tally, loop), "127.0.0.1", 0)
+
+    class Recording(Upstream):
+        def on_body(self, body: bytes) -> None:
+            bodies.append(body)
+            super().on_body(body)
+
+    server = await loop.create_server(lambda: Recording(answers, tally, loop), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server:
         yield Spec(port, "key", "plain", "1.7k", 2, 0.02, 0.1, len(completion()))
@@ -31,6 +43,27 @@ async def test_plain_calls_are_counted_and_timed(spec: Spec) -> None:
     assert outcome.answered == outcome.latency.count > 0
     assert outcome.answered_in_all >= outcome.answered
     assert 0 < outcome.latency.p50 <= outcome.latency.p99
+
+
+async def test_the_work_of_the_window_counts_by_share(spec: Spec) -> None:
+    """Answers at the edges count in part, so the window's work is that of its answers, give or take a connection's."""
+    outcome = await drive(spec)
+    assert abs(outcome.answers - outcome.answered) <= spec.connections
+
+
+async def test_calls_are_numbered_from_where_the_spec_says(spec: Spec, bodies: list[bytes]) -> None:
+    """The first body has the spec's number and none comes twice, so a later run repeats nothing of an earlier one."""
+    await drive(replace(spec, number=70, connections=1))
+    assert b"Call 000000000070." in bodies[0]
+    assert b"Call 000000000071." in bodies[1]
+    assert len(set(bodies)) == len(bodies)
+
+
+async def test_equal_calls_are_equal(spec: Spec, bodies: list[bytes]) -> None:
+    """With `equal` all connections send one body, again and again."""
+    await drive(replace(spec, number=70, equal=True))
+    assert len(bodies) > 2
+    assert set(bodies) == {request_body("plain", "1.7k").numbered(70)}
 
 
 async def test_streams_have_a_first_chunk(spec: Spec) -> None:

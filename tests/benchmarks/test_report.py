@@ -12,6 +12,7 @@ from benchmarks.report import Cell, CellReport, Measure, Report, carried
 from benchmarks.tables import show
 
 _PLAIN, _PACED = Cell("plain", "1.7k", 32), Cell("paced", "1.7k", 32)
+_HIT = Cell("plain", "1.7k", 32, hit=True)
 _GOOD = Measure(1000.0, 100.0, 900.0, 2000.0, 500.0, 700.0, 100.0, 300.0, 50.0, 0.9, 0.2, 0.0)
 
 
@@ -27,6 +28,7 @@ def _plain(ours: float) -> CellReport:
         {
             "direct": _times(replace(_GOOD, p50_us=100.0), 10.0, 11.0, 9.0),
             "sluice": _times(_GOOD, *(ours * s for s in speeds)),
+            "sluice (cache off)": _times(_GOOD, *(ours * s for s in speeds)),
             "sglang-router": _times(_GOOD, *speeds),
             "sluice again": _times(_GOOD, *(ours * s for s in speeds)),
         },
@@ -67,8 +69,17 @@ def test_goals_are_met_missed_or_open() -> None:
     assert _report(_plain(0.8)).goals()[0].verdict == "missed"
     assert _report().goals()[0].verdict == "not measured"
     wide = _plain(1.0)
-    wide.measures["sluice"] = _times(_GOOD, 0.5, 1.0, 2.0)
+    wide.measures["sluice (cache off)"] = _times(_GOOD, 0.5, 1.0, 2.0)
     assert _report(wide).goals()[0].verdict == "open"
+
+
+def test_misses_are_held_against_the_routers_and_hits_against_litellm() -> None:
+    """With the cache on we owe 0.7 of the SGLang router's rate, and a hit 100 times that of LiteLLM's hit."""
+    hits = CellReport(_HIT, {"sluice": _times(_GOOD, 150, 160), "litellm (cache on)": _times(_GOOD, 1, 1)})
+    verdicts = {goal.what: goal.verdict for goal in _report(_plain(0.8), hits).goals()}
+    assert verdicts["exact miss, plain req/s, x SGLang router"] == "met"
+    assert verdicts["exact hit, plain req/s, x LiteLLM's in-memory hit"] == "met"
+    assert verdicts["exact hit, streamed req/s, x LiteLLM's in-memory hit"] == "not measured"
 
 
 def test_carried_streams_are_those_on_time() -> None:
@@ -93,9 +104,12 @@ def test_json_has_this_shape() -> None:
     cell = report["cells"][0]
     assert cell["cell"] == "plain-1.7k-32"
     assert set(cell["targets"]["sluice"]) == {
-        *("valid", "errors", "gateway_busy", "load_busy", "others_busy", "figures", "repetitions"),
+        *("valid", "errors", "gateway_busy", "load_busy", "others_busy", "upstream_share", "figures", "repetitions"),
     }
-    assert set(cell["ratios"]) == {"sluice/sglang-router", "sluice again/sluice"}
+    assert set(cell["ratios"]) == {
+        *("sluice/sglang-router", "sluice/sluice (cache off)", "sluice (cache off)/sglang-router"),
+        "sluice again/sluice",
+    }
     assert set(cell["ratios"]["sluice/sglang-router"]["rps"]) == {"value", "low", "high", "n"}
     assert report["not_installed"] == {"litellm": "pip install it"}
 
@@ -104,7 +118,10 @@ def test_tables_show_it_all() -> None:
     """The terminal shows figures, the noise floor, how to install what is missing, and the verdict."""
     console = Console(width=200, file=(said := io.StringIO()))
     paced = CellReport(_PACED, {name: [_GOOD] * 2 for name in ("direct", "sluice", "vllm-router", "sluice again")})
-    show(_report(_plain(1.2), paced), console)
+    hits = CellReport(_HIT, {name: [_GOOD] * 2 for name in ("direct", "sluice", "litellm (cache on)", "sluice again")})
+    show(_report(_plain(1.2), paced, hits), console)
     text = said.getvalue()
+    for expected in ("plain-1.7k-32 (exact misses)", "hit-1.7k-32 (exact hits)", "to upstream", "litellm (cache on)"):
+        assert expected in text
     for expected in ("plain-1.7k-32", "noise floor", "pip install it", "met", "sluice carries 32", "+chunk p99"):
         assert expected in text

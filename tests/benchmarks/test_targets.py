@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.targets import Site, gateways
+from benchmarks.targets import LITELLM_CACHED, OURS, UNCACHED, Site, gateways
 
 
 def _install(home: Path, program: str, info: str) -> None:
@@ -39,6 +39,25 @@ def test_every_gateway_is_told_its_ports_and_its_upstream(tmp_path: Path) -> Non
         assert "7001" in told, gateway.name
         assert "7002" in told, gateway.name
         assert "sk-secret" not in told, gateway.name
+
+
+def test_caches_are_on_and_off_as_the_names_say(tmp_path: Path) -> None:
+    """Ours has its cache by default, LiteLLM's is in memory when asked for; the variants differ in nothing else."""
+    said = {}
+    for gateway in (g for g in gateways(tmp_path) if g.family in {OURS, "litellm"}):
+        gateway.launch(Path("/x"), Site(1, 2, 3, tmp_path, "k"))
+        said[gateway.name] = (tmp_path / ("policy.yaml" if gateway.family == OURS else "litellm.yaml")).read_text()
+    assert "rules" not in said[OURS]
+    assert "cache: {exact: false, coalesce: false}" in said[UNCACHED]
+    assert "cache" not in said["litellm"]
+    assert "cache: true, cache_params: {type: local}" in said[LITELLM_CACHED]
+
+
+def test_only_gateways_with_a_cache_are_measured_with_hits(tmp_path: Path) -> None:
+    """Routers and nginx have none; a variant stands where its cache matters."""
+    parts = {gateway.name: gateway.part for gateway in gateways(tmp_path)}
+    assert {name for name, part in parts.items() if part != "misses"} == {OURS, LITELLM_CACHED}
+    assert parts[OURS] == "both"
 
 
 def test_breakers_are_off_before_a_faulty_upstream(tmp_path: Path) -> None:

@@ -103,6 +103,14 @@ async def test_stats_count_the_calls_that_nobody_waits_for(client: httpx.AsyncCl
     assert await _busy(client, 0) == 0
 
 
+async def test_stats_count_the_calls_that_came(client: httpx.AsyncClient) -> None:
+    """Every call counts once, whatever its answer; probes and `/stats` itself do not."""
+    await client.get("/health")
+    await client.send(_ask(client, "plain"))
+    await client.send(_ask(client, "error"))
+    assert (await client.get("/stats")).json()["calls"] == 2
+
+
 async def _busy(client: httpx.AsyncClient, wanted: int) -> int:
     """Ask for the calls under way until there are as many as wanted, or often enough."""
     for _ in range(1_000):

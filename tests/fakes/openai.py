@@ -42,6 +42,7 @@ class Act:
     body: bytes = b""
     piece: int = 0  # bytes a write, with a pause after each; 0 writes whole events
     pace: float = 0.0  # seconds between the events of a stream
+    gate: asyncio.Event | None = None  # what comes after the first `after` events of a stream waits for it
     crlf: bool = False
     comments: bool = False  # a keep-alive comment before every event
     model: str = ""  # the name the answer bears instead of the one asked for
@@ -226,7 +227,9 @@ class _Client(asyncio.Protocol):
         stream = body.get("stream") is True
         if act.kind == "blackhole":
             await asyncio.Event().wait()
-        elif act.kind == "close":
+        if act.gate is not None and not (stream and act.after):
+            await act.gate.wait()
+        if act.kind == "close":
             self.drop()
         elif act.kind == "raw":
             self._write(act.body)
@@ -260,6 +263,8 @@ class _Client(asyncio.Protocol):
             if number == act.after and act.kind in ("cut", "stall", "half_chunk"):
                 await self._break_off(act)
                 return
+            if act.gate is not None and number == act.after:
+                await act.gate.wait()
             await self._chunk(event, act)
             if act.pace:
                 await asyncio.sleep(act.pace)

@@ -84,7 +84,8 @@ async def gateway(
     """Serve this policy; `plane` goes to the DataPlane."""
     path = folder / "policy.yaml"
     path.write_text(dedent(policy))
-    runtime, journal = Runtime(folder / "state", folder / "weights"), Written()
+    journal = Written()
+    runtime = Runtime(folder / "state", folder / "weights", record=journal.add)
     await runtime.load(load(path, env))
     app = DataPlane(runtime, journal, **plane)
     config = uvicorn.Config(
@@ -116,7 +117,7 @@ async def gateway(
             for task in tuple(state.tasks):
                 task.cancel()
             await asyncio.gather(*state.tasks, return_exceptions=True)
-            runtime.close()
+            await runtime.aclose()
 
 
 def events(body: bytes | str) -> list[str]:

@@ -20,9 +20,9 @@ rules:
 ENV = {"UP_KEY": "sk-0123456789"}
 
 
-def run(*words: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """Run a command: its exit status and all it said."""
-    result = CliRunner().invoke(app, list(words), env=ENV if env is None else env)
+def run(*words: str, env: dict[str, str] | None = None, given: str = "") -> tuple[int, str]:
+    """Run a command, with what is given on its standard input: its exit status and all it said."""
+    result = CliRunner().invoke(app, list(words), env=ENV if env is None else env, input=given)
     return result.exit_code, result.output
 
 
@@ -37,7 +37,7 @@ def test_help() -> None:
     """The help names every command."""
     status, said = run("--help")
     assert status == 0
-    assert all(command in said for command in ("serve", "check", "explain", "bench"))
+    assert all(command in said for command in ("serve", "check", "explain", "cache", "bench"))
 
 
 def test_check(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_explain(tmp_path: Path) -> None:
     assert status == 0
     assert "rule   patient: at most 1200 s" in said
     lines = [line.split()[1] for line in said.splitlines() if line.strip()[:1].isdigit()]
-    assert lines == ["route", "failover", "health", "upstream"]
+    assert lines == ["equal", "exact", "single", "route", "failover", "health", "upstream"]
     assert "one (theirs)" in said
     assert "at most 2 upstreams asked" in said
 
@@ -103,3 +103,22 @@ def test_unknown_options() -> None:
     assert run("serve", "--prot", "80")[0] == 2
     assert run("serve", "--port", "99999")[0] == 2
     assert run("nonsense")[0] == 2
+
+
+def test_explain_a_body(tmp_path: Path) -> None:
+    """A call's JSON, from a file or standard input, is told whether it has an equal; a body that is none is refused."""
+    words = ("explain", "m", "--policy", policy(tmp_path), "--state", str(tmp_path), "--body")
+    body = '{"messages": [{"role": "user", "content": "hi"}]}'
+    (tmp_path / "call.json").write_text(body)
+    for file, given in (("-", body), (str(tmp_path / "call.json"), "")):
+        status, said = run(*words, file, given=given)
+        assert status == 0
+        assert "is sampled: no temperature is given" in said
+    for given, reason in (
+        ("{", "not valid JSON"),
+        (body.replace("{", '{"model": "other", ', 1), "names the model 'other'"),
+    ):
+        status, said = run(*words, "-", given=given)
+        assert status == 1
+        assert reason in said
+    assert run(*words, str(tmp_path / "nothing.json"))[0] == 2

@@ -7,9 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.metrics import ATTEMPTS, CALL, CALLS, DROPPED, FIRST, MAX_SERIES, SPENT, TOKENS, Counts, Metrics, merged
-from gateway.trace import Attempt, Usage
-from tests.gateway.ledger.traces import answered, refused
+from gateway.metrics import (
+    ATTEMPTS,
+    CACHE_CALLS,
+    CALL,
+    CALLS,
+    DROPPED,
+    FIRST,
+    MAX_SERIES,
+    SAVED,
+    SPENT,
+    TOKENS,
+    Counts,
+    Metrics,
+    merged,
+)
+from gateway.trace import MISS, Attempt, Source, Usage
+from tests.gateway.ledger.traces import answered, hit, refused
 
 
 def counted(metrics: Metrics) -> Counts:
@@ -77,6 +91,41 @@ def test_a_family_never_has_more_series_than_its_bound() -> None:
     assert len(series) <= MAX_SERIES + 1
     assert series[("other",) * 5] >= 500
     assert sum(series.values()) == MAX_SERIES + 500
+
+
+def test_every_call_is_counted_by_what_the_caches_had_to_do() -> None:
+    """Hits add the tokens they saved; a miss and a call that no cache was asked for add none."""
+    metrics = Metrics()
+    for trace in (hit(), hit(), answered(cache=MISS), refused()):
+        metrics.count(trace)
+    counters = counted(metrics).counters
+    assert counters[CACHE_CALLS.name] == {
+        ("exact", "chat", "small"): 2,
+        ("miss", "chat", "small"): 1,
+        ("bypass", "chat", ""): 1,
+    }
+    assert counters[SAVED.name] == {("exact", "small"): 240}
+    assert sum(counters[CALLS.name].values()) == 4
+
+
+def test_senseless_savings_do_not_spoil_the_sum() -> None:
+    """An upstream that claimed absurd tokens for the answer kept does not break the counter; less than none is none."""
+    metrics = Metrics()
+    metrics.count(hit(source=Source("m", "u", tokens=10**30)))
+    metrics.count(hit(source=Source("m", "u", tokens=-5)))
+    assert 0 < counted(metrics).counters[SAVED.name]["exact", "small"] <= 2**53
+
+
+def test_counts_of_a_release_without_caches_go_on() -> None:
+    """A worker's file from before has no such families: what it counted stays, and these begin at zero."""
+    metrics = Metrics()
+    metrics.count(answered())
+    snapshot = orjson.loads(orjson.dumps(metrics.snapshot(0, 1.0, {})))
+    for family in (CACHE_CALLS, SAVED):
+        del snapshot["counters"][family.name]
+    found = Counts.read(snapshot)
+    assert sum(found.counters[CALLS.name].values()) == 1
+    assert found.counters[CACHE_CALLS.name] == {}
 
 
 def test_senseless_token_counts_do_not_spoil_the_sum() -> None:

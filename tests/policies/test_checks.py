@@ -59,6 +59,46 @@ def test_names_that_mean_something(tmp_path: Path, added: str) -> None:
     assert problems(tmp_path, SMALL + added) == []
 
 
+TOO_LONG = "the ttl, stale time included, is longer than cache.retention, which deletes answers before"
+
+
+@pytest.mark.parametrize(
+    ("stores", "cache"),
+    [
+        ("{}", "{ttl: 8d}"),
+        ("{}", "{ttl: 7d, stale_if_error: 1s}"),
+        ("{retention: 30m}", "{ttl: 1h}"),
+        ("{retention: 1h}", "{stale_while_revalidate: 1m}"),
+    ],
+)
+def test_answers_deleted_before_they_are_old(tmp_path: Path, stores: str, cache: str) -> None:
+    """A rule whose answers would be deleted while they still serve is refused, at the line that says so."""
+    text = SMALL + f"cache: {stores}\nrules:\n  - name: a\n    cache: {cache}\n"
+    assert problems(tmp_path, text) == [f"8: {TOO_LONG}"]
+
+
+@pytest.mark.parametrize(
+    ("stores", "cache"),
+    [
+        ("{}", "{ttl: 7d}"),
+        ("{retention: 31d}", "{ttl: 30d, stale_if_error: 1d, stale_while_revalidate: 1d}"),
+        ("{retention: 30m}", "{}"),
+        ("{retention: 30m}", "{exact: false}"),
+    ],
+)
+def test_answers_that_live_long_enough(tmp_path: Path, stores: str, cache: str) -> None:
+    """A rule within the retention passes, and so does one that says nothing of time: retention alone bounds it."""
+    assert problems(tmp_path, SMALL + f"cache: {stores}\nrules: [{{name: a, cache: {cache}}}]\n") == []
+
+
+def test_caching_that_cannot_be_read(tmp_path: Path) -> None:
+    """What does not fit the language is told once, and not again by what compares it."""
+    text = SMALL + "cache: {retention: 1s, memory: much}\nrules: [{name: a, cache: {ttl: long}}]\n"
+    assert [problem.partition(":")[0] for problem in problems(tmp_path, text)] == ["5", "6"]
+    for cache in ("null", "[]", "5", "{retention: null}"):
+        assert len(problems(tmp_path, SMALL + f"cache: {cache}\nrules: [{{name: a, cache: {{ttl: 9d}}}}]\n")) == 1
+
+
 def test_a_target_without_its_upstream(tmp_path: Path) -> None:
     """A target must name an upstream of the file."""
     text = "upstreams: {local: {url: 'http://a/v1'}}\nmodels:\n  small:\n    targets:\n      - upstream: locl\n"

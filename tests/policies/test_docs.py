@@ -27,6 +27,8 @@ HEADINGS = {
     "RuleTimeouts": "Timeouts of a rule",
     "Retry": "Retry",
     "Limits": "Limits",
+    "RuleCache": "Cache of a rule",
+    "Cache": "The stores",
 }
 
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policies.loader import PolicyError, load
+from policies.model import Rule
 from tests.policies.files import ENV, ROOT, SMALL, everything, loaded, problems, written
 
 LONG = """\
@@ -36,7 +37,9 @@ rules:
     match: {tenant: acme, model: "gpt-*", endpoint: chat}
     timeouts: {total: 10m}
     retry: {attempts: 3, budget: 0.1}
+    cache: {sampling: any, ttl: 1d, tags: [nightly]}
 limits: {body: 32MB}
+cache: {disk: 0, retention: 2d}
 """
 
 
@@ -51,6 +54,7 @@ def test_a_whole_policy(tmp_path: Path) -> None:
     assert policy.keys[0].key.get_secret_value() == ENV["APP_KEY"]
     assert policy.rule_for("gpt-4o", "acme", "chat").timeouts.total == 600.0
     assert policy.limits.body == 32_000_000
+    assert (policy.cache.disk, policy.rule_for("gpt-4o", "acme", "chat").cache.tags) == (0, ["nightly"])
 
 
 def test_json_is_yaml(tmp_path: Path) -> None:
@@ -112,7 +116,7 @@ limits:
             SMALL + "rules:\n  - name: a\n    match: {tenent: local}\n",
             '7: unknown key "tenent" in rules.0.match; did you mean "tenant"?',
         ),
-        (SMALL + "zzz: 1\n", '5: unknown key "zzz"; there are keys, limits, models, rules, upstreams, version'),
+        (SMALL + "zzz: 1\n", '5: unknown key "zzz"; there are cache, keys, limits, models, rules, upstreams, version'),
     ],
 )
 def test_unknown_keys(tmp_path: Path, text: str, found: str) -> None:
@@ -274,6 +278,20 @@ def test_the_default_needs_nothing() -> None:
     assert policy.keys == []
 
 
+def test_the_default_caches_what_does_not_sample() -> None:
+    """The default policy says what it does by default anyway, so that people find where to change it."""
+    policy = load(ROOT / "policies/default.yaml", {}, is_installed=nothing).policy
+    assert policy.rules == [Rule(name="default")]
+    assert {"exact", "sampling", "ttl"} == policy.rules[0].cache.model_fields_set
+
+
+def test_the_tour_caches_samples_only_where_it_shows_that() -> None:
+    """A model of the tour shows hits without a temperature; under its other models a call that samples samples."""
+    policy = load(ROOT / "policies/examples/tour.yaml", {}, is_installed=nothing).policy
+    sampled = [model for model in policy.models if policy.rule_for(model, "local", "chat").cache.sampling == "any"]
+    assert sampled == ["demo-cached"]
+
+
 def test_the_examples_in_comments_load(tmp_path: Path) -> None:
     """What the default policy shows in comments works when its comment signs are taken away."""
     text = (ROOT / "policies/default.yaml").read_text()
@@ -281,7 +299,7 @@ def test_the_examples_in_comments_load(tmp_path: Path) -> None:
     prose = re.compile(r"^ *# (?=[A-Z])[^\n]*\n", re.MULTILINE)
     shown = re.sub(r"^( *)# ", r"\1", prose.sub("", body), flags=re.MULTILINE)
     policy = loaded(tmp_path, shown, ENV | {"MY_APP_KEY": "x" * 16}).policy
-    assert (len(policy.upstreams), len(policy.models), len(policy.keys), len(policy.rules)) == (6, 4, 1, 1)
+    assert (len(policy.upstreams), len(policy.models), len(policy.keys), len(policy.rules)) == (6, 4, 1, 2)
     assert head.startswith("#")
 
 
@@ -293,7 +311,7 @@ def survives(folder: Path, content: bytes) -> None:
 
 
 hostile = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-SECTIONS = ["upstreams", "models", "keys", "rules", "limits", "version"]
+SECTIONS = ["upstreams", "models", "keys", "rules", "limits", "cache", "version"]
 WORDS = [*SECTIONS, "url", "provider", "engine", "gguf", "key", "headers", "targets", "upstream", "a", "match", "name"]
 SCALARS = st.one_of(
     st.sampled_from([*WORDS, "${APP_KEY}", "${", "http://a/v1", "2s", "*", "&x", "null", "[", "bundled:sluice-tiny"]),

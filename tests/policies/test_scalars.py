@@ -5,12 +5,35 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from policies.scalars import Address, Bytes, HeaderName, HeaderValue, KeySecret, Name, Seconds, Secret, has_glob
+from policies.scalars import (
+    Address,
+    Bytes,
+    Grace,
+    HeaderName,
+    HeaderValue,
+    KeySecret,
+    Lifetime,
+    Name,
+    Room,
+    Seconds,
+    Secret,
+    has_glob,
+)
 
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("250ms", 0.25), ("2s", 2.0), ("1.5s", 1.5), ("10m", 600.0), ("1h", 3600.0), ("7", 7.0), (0.5, 0.5), (3, 3.0)],
+    [
+        ("250ms", 0.25),
+        ("2s", 2.0),
+        ("1.5s", 1.5),
+        ("10m", 600.0),
+        ("1h", 3600.0),
+        ("7d", 604_800.0),
+        ("7", 7.0),
+        (0.5, 0.5),
+        (3, 3.0),
+    ],
 )
 def test_durations(written: object, seconds: float) -> None:
     """A duration is a number with a unit, or plain seconds."""
@@ -18,12 +41,29 @@ def test_durations(written: object, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "s", "2 s", "-1s", "0", 0, "0ms", "2d", "1m30s", "nan", "inf", "1e9", "9999999h", float("inf"), []]
+    "written",
+    ["", "s", "2 s", "-1s", "0", 0, "0ms", "2w", "8d", "1m30s", "nan", "inf", "1e9", "9999999h", float("inf"), []],
 )
 def test_what_is_no_duration(written: object) -> None:
     """Zero, negative, endless and unreadable durations are refused."""
     with pytest.raises(ValidationError):
         TypeAdapter(Seconds).validate_python(written)
+
+
+def test_durations_of_nothing() -> None:
+    """A grace may be none; it has an end as a wait has, and is never negative."""
+    assert [TypeAdapter(Grace).validate_python(written) for written in ("0s", "0", 0, "7d")] == [0, 0, 0, 604_800]
+    for written in ("8d", "-1s", -1, "nan", float("inf")):
+        with pytest.raises(ValidationError):
+            TypeAdapter(Grace).validate_python(written)
+
+
+def test_lifetimes() -> None:
+    """What is kept may be kept for a year, which nobody would wait."""
+    assert TypeAdapter(Lifetime).validate_python("366d") == 366 * 86_400
+    for written in ("367d", "0s", "nan"):
+        with pytest.raises(ValidationError):
+            TypeAdapter(Lifetime).validate_python(written)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +79,14 @@ def test_what_is_no_size(written: object) -> None:
     """Sizes of nothing, of too much and of unknown units are refused."""
     with pytest.raises(ValidationError):
         TypeAdapter(Bytes).validate_python(written)
+
+
+def test_sizes_of_nothing() -> None:
+    """Room may be none at all, and is never less."""
+    assert [TypeAdapter(Room).validate_python(written) for written in ("0", 0, "1KB")] == [0, 0, 1000]
+    for written in ("-1", -1, "2048GiB", "false"):
+        with pytest.raises(ValidationError):
+            TypeAdapter(Room).validate_python(written)
 
 
 @pytest.mark.parametrize(

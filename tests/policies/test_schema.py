@@ -43,6 +43,15 @@ def test_values_as_people_write_them() -> None:
     assert not re.search(text["pattern"], "10 minutes")
 
 
+def test_nothing_is_a_value_where_it_means_something() -> None:
+    """A disk of 0 and a stale time of 0 are good, a memory of 0 is underlined."""
+    parts = json_schema()["$defs"]
+    assert parts["Cache"]["properties"]["disk"]["anyOf"][0]["minimum"] == 0
+    assert parts["Cache"]["properties"]["memory"]["anyOf"][0]["minimum"] == 1
+    assert parts["RuleCache"]["properties"]["finish"]["anyOf"][0]["minimum"] == 0
+    assert parts["RuleCache"]["properties"]["ttl"]["anyOf"][0]["exclusiveMinimum"] == 0
+
+
 def test_it_is_printed() -> None:
     """`python -m policies.schema` prints the schema as JSON."""
     done = subprocess.run(

@@ -129,8 +129,7 @@ class ProviderStream:
         return None if last is None else wire.usage_of({"usage": last.model_dump()})
 
     def _asked_for_usage(self) -> bool:
-        options = self._call.json.get("stream_options")
-        return isinstance(options, dict) and options.get("include_usage") is True
+        return self._call.keeps_usage or self._call.wants_usage
 
     def _settle(self) -> None:
         attempt = self._attempt

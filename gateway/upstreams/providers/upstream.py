@@ -19,7 +19,6 @@ broke, and learns late that a client left. Most of them speak OpenAI's format, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -147,7 +146,7 @@ class ProviderUpstream:
         attempt.usage = wire.usage_of(answer)
         if call.json.get("encoding_format") == "base64" and call.endpoint == "embeddings":
             answer = answers.with_base64(answer)
-        return Reply(200, dict(_JSON), _one(orjson.dumps(answer)))
+        return Reply(200, dict(_JSON), orjson.dumps(answer))
 
     async def _stream(
         self, call: Call, keywords: dict[str, Any], attempt: Attempt, exchange: Exchange, patience: Patience
@@ -172,7 +171,7 @@ class ProviderUpstream:
         if not verdict.fault:
             attempt.first_byte = attempt.ended = asyncio.get_running_loop().time()
             said = envelope(self._clean(verdict.said), type="invalid_request_error", param=None, code=None)
-            return Reply(verdict.status, dict(_JSON), _one(said))
+            return Reply(verdict.status, dict(_JSON), said)
         raise self._failure(verdict) from None  # its cause holds the prompt, and maybe the key
 
     def _failure(self, verdict: Verdict) -> GatewayError:
@@ -208,7 +207,3 @@ def _secrets(settings: Upstream) -> tuple[str, ...]:
     values = [settings.key, *settings.headers.values()]
     found = {value.get_secret_value() for value in values if value is not None}
     return tuple(sorted(found - {""}, key=len, reverse=True))
-
-
-async def _one(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -16,7 +18,9 @@ from gateway.admin.guard import OPEN
 from gateway.ledger import Journal
 from gateway.metrics import Status
 from gateway.state import State
-from tests.gateway.ledger.traces import answered, refused
+from gateway.trace import MISS
+from tests.gateway.admin.answers import entry, keep, kept
+from tests.gateway.ledger.traces import answered, hit, refused
 
 TOKEN = "token-of-the-test"
 POLICY = """\
@@ -30,7 +34,14 @@ keys:
 
 def status() -> Status:
     """A worker in the middle of things."""
-    return {"in_flight": 1, "upstreams": {"local": 2}, "policy": "v7", "reloads_refused": 1, "refusal": "p.yaml:3: no"}
+    return {
+        "in_flight": 1,
+        "upstreams": {"local": 2},
+        "policy": "v7",
+        "reloads_refused": 1,
+        "refusal": "p.yaml:3: no",
+        "cache": {"entries": 3, "bytes": 999},
+    }
 
 
 @pytest.fixture
@@ -40,8 +51,9 @@ def app(tmp_path: Path) -> FastAPI:
     state = State(tmp_path / "state")
     journal = Journal(state, status=status)
     now = time.time()
-    for i in range(4):
-        journal.add(answered(f"req_{i}", at=now))
+    journal.add(hit("req_0", at=now))
+    for i in range(1, 4):
+        journal.add(answered(f"req_{i}", at=now, cache=MISS))
     old = refused("bad")
     old.at = now - 2 * 86400
     journal.add(old)
@@ -96,6 +108,8 @@ async def test_requests_by_filter(admin: httpx.AsyncClient) -> None:
     """A filter leaves the calls that fit."""
     found = (await admin.get("/api/requests", params={"outcome": "model_not_found"})).json()["requests"]
     assert [r["id"] for r in found] == ["bad"]
+    found = (await admin.get("/api/requests", params={"cache": "exact"})).json()["requests"]
+    assert [(r["id"], r["age_s"], r["saved_tokens"]) for r in found] == [("req_0", 30, 120)]
 
 
 async def test_one_request_with_its_story(admin: httpx.AsyncClient) -> None:
@@ -176,6 +190,8 @@ async def test_the_page_needs_nothing_from_elsewhere(admin: httpx.AsyncClient, a
         ("/api/stats?since=nan", "since"),
         ("/api/stats?since=inf", "since"),
         ("/api/stats?since=-1", "since"),
+        ("/api/cache?since=-1", "since"),
+        ("/api/requests?cache=warm", "cache"),
     ],
 )
 async def test_a_bad_parameter_is_400(admin: httpx.AsyncClient, path: str, param: str) -> None:
@@ -188,7 +204,7 @@ async def test_a_bad_parameter_is_400(admin: httpx.AsyncClient, path: str, param
 @pytest.mark.parametrize(("method", "path", "expected"), [("GET", "/nowhere", 404), ("POST", "/api/stats", 405)])
 async def test_wrong_paths_and_methods(admin: httpx.AsyncClient, method: str, path: str, expected: int) -> None:
     """They fail in the envelope, not in the framework's own form."""
-    answer = await admin.request(method, path)
+    answer = await admin.request(method, path, headers={"content-type": "application/json"})
     assert answer.status_code == expected
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
@@ -206,5 +222,85 @@ async def test_without_a_ledger_the_rest_works(
         answer = await admin.get(path)
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "ledger_unavailable"
-    for path in ("/api/policy", "/api/upstreams", "/metrics", "/", "/healthz"):
+    for path in ("/api/policy", "/api/upstreams", "/api/cache", "/metrics", "/", "/healthz"):
         assert (await admin.get(path)).status_code == 200
+
+
+async def test_the_caches_of_the_last_day(admin: httpx.AsyncClient) -> None:
+    """What each worker says of its cache, and calls and tokens saved by kind; without a ledger the first alone."""
+    found = (await admin.get("/api/cache")).json()
+    assert found["workers"] == [{"worker": 0, "entries": 3, "bytes": 999}]
+    assert found["kinds"] == {"exact": {"calls": 1, "saved_tokens": 120}, "miss": {"calls": 3, "saved_tokens": 0}}
+    assert "bypass" in (await admin.get("/api/cache", params={"since": 0})).json()["kinds"]
+
+
+async def test_a_purge_is_a_dry_run_unless_told_otherwise(admin: httpx.AsyncClient, tmp_path: Path) -> None:
+    """It says how much would go; with `dry_run: false` it goes."""
+    state = tmp_path / "state"
+    await keep(state, entry("a"), entry("b"), entry("c", tenant="other"))
+    first = (await admin.post("/api/cache/purge", json={"tenant": "acme"})).json()
+    assert (first["entries"], first["dry_run"], await kept(state)) == (2, True, 3)
+    second = (await admin.post("/api/cache/purge", json={"tenant": "acme", "dry_run": False})).json()
+    assert second == {**first, "dry_run": False}
+    assert await kept(state) == 1
+
+
+@pytest.mark.parametrize(
+    ("order", "gone"),
+    [
+        ({"namespace": "tests"}, 1),
+        ({"namespace": ""}, 3),
+        ({"tag": "demo"}, 2),
+        ({"older_than": 3600}, 1),
+        ({"tag": "demo", "older_than": 3600}, 1),
+        ({"all": True}, 4),
+    ],
+)
+async def test_what_a_purge_selects(
+    admin: httpx.AsyncClient, tmp_path: Path, order: dict[str, object], gone: int
+) -> None:
+    """Entries that have everything named; all of them only if that is said."""
+    old, tagged = entry("a", age=7200.0, tags=("demo",)), entry("b", tags=("demo", "x"))
+    await keep(tmp_path / "state", old, tagged, entry("c", namespace="tests"), entry("d", tenant="other"))
+    answer = await admin.post("/api/cache/purge", json={**order, "dry_run": False})
+    assert answer.json()["entries"] == gone
+    assert await kept(tmp_path / "state") == 4 - gone
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"dry_run": false}',
+        b'{"all": true, "tenant": "acme"}',
+        b'{"all": "yes"}',
+        b'{"tenant": ""}',
+        b'{"tenants": "acme"}',
+        b'{"older_than": 0}',
+        b'{"older_than": "7d"}',
+        b'{"older_than": 1e999}',
+    ],
+)
+async def test_a_purge_that_cannot_be_meant_is_refused(admin: httpx.AsyncClient, tmp_path: Path, body: bytes) -> None:
+    """Nothing selected, everything and something at once, or a field nobody knows: 400, and nothing goes."""
+    await keep(tmp_path / "state", entry())
+    answer = await admin.post("/api/cache/purge", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["code"] == "invalid_request"
+    assert await kept(tmp_path / "state") == 1
+
+
+async def test_a_purge_without_a_store_is_told(admin: httpx.AsyncClient, tmp_path: Path) -> None:
+    """No worker has kept an answer, or the file is another program's: 503 with the reason, and the file is left."""
+    order = {"all": True, "dry_run": False}
+    answer = await admin.post("/api/cache/purge", json=order)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "cache_unavailable"
+    with closing(sqlite3.connect(tmp_path / "state" / "cache.sqlite")) as db:
+        db.execute("CREATE TABLE mine (x)")
+    answer = await admin.post("/api/cache/purge", json=order)
+    assert answer.status_code == 503
+    assert "another program" in answer.json()["error"]["message"]

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gateway.admin.exposition import render
 from gateway.metrics import Metrics, Snapshot, Status
-from tests.gateway.ledger.traces import answered, refused
+from tests.gateway.ledger.traces import answered, hit, refused
 
 NOW = 1000.0
 Sample = tuple[str, tuple[tuple[str, str], ...]]
@@ -111,3 +111,37 @@ def test_openmetrics_for_who_asks() -> None:
     assert content_type.startswith("application/openmetrics-text")
     families = parse_openmetrics(body.decode())  # type: ignore[no-untyped-call]
     assert {family.name for family in families} >= {"sluice_calls", "sluice_call_seconds"}
+
+
+CACHE = {"entries": 3, "bytes": 999, "queue": 2, "dropped": 5, "store": "closed"}
+
+
+def test_each_worker_tells_of_its_memory() -> None:
+    """Entries, bytes, what waits and what was lost, by worker; one that has told nothing has no series."""
+    page = samples(worker(0, status={"cache": CACHE}), worker(1))
+    by_name = {name: value for (name, labels), value in page.items() if ("worker", "0") in labels}
+    assert by_name["sluice_cache_entries"] == 3
+    assert by_name["sluice_cache_bytes"] == 999
+    assert by_name["sluice_cache_queue"] == 2
+    assert by_name["sluice_cache_dropped_total"] == 5
+    assert by_name["sluice_cache_store_up"] == 1
+    assert ("sluice_cache_entries", (("tier", "memory"), ("worker", "0"))) in page
+    assert ("sluice_cache_entries", (("tier", "memory"), ("worker", "1"))) not in page
+
+
+def test_a_store_that_is_left_alone_is_down() -> None:
+    """While the breaker is not closed the store counts as down; where there is none it has no series."""
+    workers = [worker(n, status={"cache": {**CACHE, "store": store}}) for n, store in enumerate(("open", "none"))]
+    page = samples(*workers)
+    assert page["sluice_cache_store_up", (("worker", "0"),)] == 0
+    assert ("sluice_cache_store_up", (("worker", "1"),)) not in page
+
+
+def test_hits_are_counted_by_kind() -> None:
+    """Calls and saved tokens of two workers are one number."""
+    metrics = Metrics()
+    metrics.count(hit())
+    page = samples(worker(0, metrics), worker(1, metrics))
+    labels = {"kind": "exact", "endpoint": "chat", "model": "small"}
+    assert page["sluice_cache_calls_total", tuple(sorted(labels.items()))] == 2
+    assert page["sluice_cache_saved_tokens_total", (("kind", "exact"), ("model", "small"))] == 240

@@ -81,6 +81,70 @@ async def test_answers_stay_out_of_caches_and_frames() -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
+async def post(*, token: str = TOKEN, **headers: str) -> httpx.Response:
+    """What a guarded application answers to a POST with these headers."""
+    transport = httpx.ASGITransport(Guard(PlainTextResponse("inside"), TOKEN))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await client.post("/x", content=b"{}", headers={"authorization": basic("me", token), **sent})
+
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content_type": "text/plain"},
+        {"content_type": "application/x-www-form-urlencoded"},
+        {"content_type": "multipart/form-data; boundary=application/json"},
+        {"content_type": "text/plain; a=application/json"},
+    ],
+)
+async def test_what_a_form_can_post_is_refused(headers: dict[str, str]) -> None:
+    """A browser that knows the password sends it with another site's form; a form cannot send JSON."""
+    answer = await post(**headers)
+    assert answer.status_code == 415
+    assert answer.json()["error"]["code"] == "unsupported_content_type"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"origin": "http://admin.elsewhere.example"},
+    ],
+)
+async def test_another_sites_page_may_not_post(headers: dict[str, str]) -> None:
+    """Even one that got around the content type is refused by where the browser says it stands."""
+    answer = await post(content_type=JSON, **headers)
+    assert answer.status_code == 403
+    assert answer.json()["error"]["type"] == "permission_error"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"sec_fetch_site": "same-origin", "origin": "http://admin"},
+        {"sec_fetch_site": "none"},
+        {"origin": "http://admin"},
+    ],
+)
+async def test_a_program_and_our_own_page_may_post(headers: dict[str, str]) -> None:
+    """A program sends no origin; our own page sends ours."""
+    assert (await post(content_type=f"{JSON}; charset=utf-8", **headers)).status_code == 200
+
+
+async def test_a_post_needs_the_token_first() -> None:
+    """Who does not bear it learns nothing of what else a POST needs."""
+    assert (await post(token="guess", content_type=JSON)).status_code == 401
+
+
 def test_an_empty_token_is_refused() -> None:
     """A guard without a token would let everybody in."""
     with pytest.raises(ValueError, match="empty token"):

@@ -32,10 +32,11 @@ def command(folder: Path, port: int) -> list[str]:
 
 
 @contextmanager
-def running(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+def running(arguments: list[str], **environ: str) -> Iterator[subprocess.Popen[str]]:
     """A process that is ended when the test is."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+    env = {**os.environ, **environ}
+    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env) as process:
         try:
             yield process
         finally:
@@ -91,3 +92,14 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
         parent.kill()
         parent.wait(30)
         assert gone(pid)
+
+
+def test_it_purges_the_redis_that_its_environment_names(tmp_path: Path) -> None:
+    """The URL comes by the environment, as a process list would show its password; here nobody listens there."""
+    port, token = free_port(), State(tmp_path).admin_token()
+    with running(command(tmp_path, port), SLUICE_REDIS_URL=f"redis://me:secret@127.0.0.1:{free_port()}/0"):
+        assert answers(port)
+        url = f"http://127.0.0.1:{port}/api/cache/purge"
+        answer = httpx.post(url, json={"all": True}, headers={"authorization": f"Bearer {token}"})
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "The store of answers cannot be had: Redis cannot be reached."

@@ -14,14 +14,17 @@ from typing import Any
 import orjson
 import pytest
 
+from caching.identity import Identifier, Identity, Scope
+from caching.misses import FIRST, SAME, Misses
 from gateway.ledger.journal import Journal
 from gateway.ledger.reader import LedgerReader
 from gateway.ledger.schema import open_ledger
 from gateway.ledger.store import Store
+from gateway.ledger.why import LONGEST, MOST, Explainer
 from gateway.metrics import CALLS, DROPPED, Counts, Status
 from gateway.state import State
-from gateway.trace import Trace
-from tests.gateway.ledger.traces import answered, refused
+from gateway.trace import MISS, Trace
+from tests.gateway.ledger.traces import answered, hit, refused
 
 
 def impatient(path: Path) -> sqlite3.Connection:
@@ -244,3 +247,51 @@ def test_workers_need_neither_fastapi_nor_prometheus() -> None:
     code = "import sys, gateway.ledger, gateway.metrics, gateway.state; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert not {"fastapi", "starlette", "prometheus_client", "pydantic"} & set(done.stdout.split())
+
+
+def identity(prompt: str = "hello") -> Identity:
+    """What a cache tells a completion by; it holds the request's JSON."""
+    body = {"model": "small", "prompt": prompt, "temperature": 0}
+    return Identifier(Scope("acme", "", "completions", "small", "", "rule")).identify(body, orjson.dumps(body))
+
+
+def missed(id: str, prompt: str = "hello", **fields: Any) -> Trace:  # noqa: A002 - the field's name
+    """A call that the cache could have answered and had not."""
+    return answered(id, cache=MISS, identity=identity(prompt), **fields)
+
+
+def test_a_record_says_why_its_call_missed(tmp_path: Path) -> None:
+    """The first call of its kind says so, an equal one that it came before, another one in what it differs."""
+    state = State(tmp_path)
+    journal = Journal(state)
+    for trace in (missed("one"), missed("two"), missed("three", prompt="goodbye")):
+        journal.add(trace)
+    journal.tick()
+    journal.close()
+    reader = LedgerReader(state.ledger)
+    found = [record["story"]["notes"][-1] for record in map(reader.one, ("one", "two", "three")) if record]
+    assert found[:2] == [["cache", f"miss: {FIRST}"], ["cache", f"miss: {SAME}"]]
+    assert "prompt" in found[2][1]
+
+
+def test_a_converted_record_holds_no_request(tmp_path: Path) -> None:
+    """Hits and misses alike give their request's JSON back, explained or not."""
+    journal = Journal(State(tmp_path), explainer=Explainer(Misses(), per_second=1.0))
+    traces = [missed("a"), missed("b"), hit(identity=identity())]
+    for trace in traces:
+        journal.add(trace)
+    journal.tick()
+    journal.close()
+    assert [trace.identity for trace in traces] == [None] * 3
+
+
+def test_a_full_buffer_holds_few_requests(tmp_path: Path) -> None:
+    """While the thread cannot keep up, only the first records wait with their request's JSON, and no huge one does."""
+    journal = Journal(State(tmp_path))
+    huge = missed("huge", request_bytes=LONGEST + 1)
+    traces = [missed(str(i)) for i in range(MOST + 500)]
+    for trace in (huge, *traces):
+        journal.add(trace)
+    assert huge.identity is None
+    assert sum(trace.identity is not None for trace in traces) == MOST - 1
+    journal.close()

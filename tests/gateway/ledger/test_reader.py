@@ -12,7 +12,7 @@ from gateway.ledger.reader import TOP, Filters, LedgerReader, LedgerUnavailable
 from gateway.ledger.rows import row
 from gateway.ledger.store import Store
 from gateway.trace import Trace, Usage
-from tests.gateway.ledger.traces import answered, refused
+from tests.gateway.ledger.traces import answered, hit, refused
 
 
 def ledger(folder: Path, *traces: Trace) -> LedgerReader:
@@ -61,6 +61,26 @@ def test_stats_count_and_sum(tmp_path: Path) -> None:
     assert found["by"]["outcome"] == {"ok": 2, "model_not_found": 1}
     assert found["by"]["upstream"] == {"local": 2, "": 1}
     assert found["by"]["tenant"] == {"acme": 3}
+
+
+def test_stats_tell_what_the_caches_saved(tmp_path: Path) -> None:
+    """Calls and tokens saved by kind of hit, and the tokens of all kinds together; the same without the rest."""
+    reader = ledger(tmp_path, hit("old", at=5.0), hit("a"), hit("b"), hit("c", cache="stale"), answered(cache="miss"))
+    found = reader.stats(since=10.0)
+    assert found["saved_tokens"] == 360
+    assert found["by"]["cache"] == {
+        "exact": {"calls": 2, "saved_tokens": 240},
+        "stale": {"calls": 1, "saved_tokens": 120},
+        "miss": {"calls": 1, "saved_tokens": 0},
+    }
+    assert reader.caches(since=10.0) == found["by"]["cache"]
+
+
+def test_calls_by_what_the_cache_had_to_do(tmp_path: Path) -> None:
+    """The filter leaves one kind, with the age of each answer and what it saved."""
+    reader = ledger(tmp_path, hit("a"), answered("b", cache="miss"))
+    (found,) = reader.recent(filters=Filters(cache="exact"))
+    assert (found["id"], found["age_s"], found["saved_tokens"]) == ("a", 30, 120)
 
 
 def test_absurd_token_counts_do_not_overflow(tmp_path: Path) -> None:

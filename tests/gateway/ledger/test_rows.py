@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from gateway.ledger.rows import COLUMNS, cleaned, row
-from gateway.trace import Attempt, Trace
-from tests.gateway.ledger.traces import answered, refused
+from gateway.trace import COALESCED, MISS, STALE, Attempt, Trace
+from tests.gateway.ledger.traces import answered, hit, refused
 
 
 def record(trace: Trace) -> dict[str, Any]:
@@ -65,3 +65,33 @@ def test_what_a_client_invents_is_cut() -> None:
 def test_cleaned_holds_what_sqlite_can() -> None:
     """Lone surrogates and numbers over 64 bits are replaced; the rest stays as it is."""
     assert cleaned(("a\ud800", 2**70, -(2**70), 1.5, None, "ä")) == ("a?", 2**63 - 1, 1 - 2**63, 1.5, None, "ä")
+
+
+def test_a_hit_names_who_made_its_answer() -> None:
+    """No upstream was asked, so none is named; the story tells who made the answer, and the row what that saved."""
+    found = record(hit())
+    assert (found["cache"], found["age_s"], found["saved_tokens"]) == ("exact", 30, 120)
+    assert (found["answered_model"], found["upstream"], found["attempts"]) == ("small-q8", "", 0)
+    assert orjson.loads(found["story"])["source"] == {"model": "small-q8", "upstream": "local"}
+
+
+def test_a_call_without_a_cache_saves_nothing() -> None:
+    """A miss, and a call that no cache was asked for, have no age, no savings and no source."""
+    for trace, kind in ((answered(cache=MISS), "miss"), (refused(), "bypass")):
+        found = record(trace)
+        assert (found["cache"], found["age_s"], found["saved_tokens"]) == (kind, None, 0)
+        assert "source" not in orjson.loads(found["story"])
+
+
+def test_a_stale_answer_behind_a_failure_names_both() -> None:
+    """The upstream that failed stays named, as for any call; the model is that of the answer the client got."""
+    failed = [Attempt("far", "m", 50.0, ended=50.2, fault="timeout")]
+    found = record(hit(cache=STALE, attempts=failed))
+    assert (found["cache"], found["upstream"], found["answered_model"]) == ("stale", "far", "small-q8")
+
+
+def test_waiting_for_anothers_flight_is_no_overhead() -> None:
+    """A call that waited 90 ms for another's upstream spent 15 of 105 ms with us."""
+    found = record(hit(cache=COALESCED, first_byte=50.105, waited=0.090))
+    assert found["upstream_ms"] == pytest.approx(90)
+    assert found["overhead_ms"] == pytest.approx(15)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,24 @@ def test_a_failed_step_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("calls",)]
     db.close()
+
+
+def test_a_file_of_the_first_release_is_brought_up(tmp_path: Path) -> None:
+    """Calls recorded before there was a cache stay, and count as not asked of one."""
+    path = tmp_path / "ledger.sqlite"
+    known = {"id": "req_1", "at": 5.0, "status": 200}
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(MIGRATIONS[0])
+        db.executescript(
+            "CREATE TABLE schema_version (version INTEGER NOT NULL); INSERT INTO schema_version VALUES (1)"
+        )
+        wanted = [name for _, name, _, needed, _, _ in db.execute("PRAGMA table_info(calls)") if needed]
+        values = [known.get(name, 0) for name in wanted]
+        holes = ", ".join("?" * len(wanted))
+        db.execute(f"INSERT INTO calls ({', '.join(wanted)}) VALUES ({holes})", values)  # noqa: S608 - our own names
+        db.commit()
+    with closing(open_ledger(path)) as db:
+        assert db.execute("SELECT id, cache, age_s, saved_tokens FROM calls").fetchall() == [
+            ("req_1", "bypass", None, 0)
+        ]
+        assert db.execute("SELECT version FROM schema_version").fetchall() == [(len(MIGRATIONS),)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.trace import Attempt, Trace, Usage
+from typing import Any
+
+from gateway.trace import EXACT, Attempt, Source, Trace, Usage
 
 
-def answered(id: str = "req_1", at: float = 1_800_000_000.0, **fields: object) -> Trace:  # noqa: A002 - the field's name
+def answered(id: str = "req_1", at: float = 1_800_000_000.0, **fields: Any) -> Trace:  # noqa: A002 - the field's name
     """A plain call that took 300 ms: 10 ms of ours until the upstream's byte after 90, and 5 ms more."""
     used = Usage(prompt=100, completion=20, cached=64, reasoning=5)
     asked = Attempt("local", "small-q8", started=50.010, first_byte=50.100, ended=50.290, status=200, usage=used)
@@ -32,6 +34,13 @@ def answered(id: str = "req_1", at: float = 1_800_000_000.0, **fields: object) -
     for name, value in fields.items():
         setattr(trace, name, value)
     return trace
+
+
+def hit(id: str = "req_3", **fields: Any) -> Trace:  # noqa: A002 - the field's name
+    """The same call answered from the cache within a millisecond, half a minute after its answer was made."""
+    source = Source("small-q8", "local", tokens=120)
+    served: dict[str, Any] = {"first_byte": 50.001, "ended": 50.001, "attempts": [], "notes": []}
+    return answered(id, **{**served, "cache": EXACT, "age": 30, "source": source, **fields})
 
 
 def refused(id: str = "req_2", model: str = "no-such-model") -> Trace:  # noqa: A002 - the field's name

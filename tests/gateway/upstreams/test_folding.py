@@ -24,8 +24,9 @@ EVENTS = (
 class Engine:
     """Answers every call with the same events, and with a fault if it has one."""
 
-    def __init__(self, fault: str = "") -> None:
+    def __init__(self, fault: str = "", events: bytes = EVENTS) -> None:
         self.fault = fault
+        self.events = events
         self.asked: list[Call] = []
 
     async def __call__(self, call: Call) -> Reply:
@@ -36,7 +37,7 @@ class Engine:
         return Reply(200, {"content-type": kind}, self._frames())
 
     async def _frames(self) -> AsyncIterator[bytes]:
-        yield EVENTS
+        yield self.events
 
 
 def folding(engine: Engine) -> Folding:
@@ -70,6 +71,20 @@ async def test_a_broken_stream_is_an_error(fault: str, error: type[GatewayError]
     """Nothing has been said yet, so a stream that breaks off may still be asked elsewhere."""
     with pytest.raises(error):
         await folding(Engine(fault))(call(messages=[{"role": "user"}]))
+
+
+async def test_what_has_no_plain_form_is_an_error() -> None:
+    """Chunks no answer can be made of are the engine's failure, not ours."""
+    engine = Engine(events=EVENTS.replace(b'"choices":[', b'"choices":[7,'))
+    with pytest.raises(UpstreamFailed, match="cannot be read"):
+        await folding(engine)(call(messages=[{"role": "user"}]))
+
+
+async def test_what_is_told_twice_is_told_last() -> None:
+    """A field with two values does not fail the call: a cache must be strict, an answer need not."""
+    engine = Engine(events=EVENTS.replace(b'"delta":{', b'"x":1,"delta":{', 1).replace(b'"finish', b'"x":2,"finish'))
+    reply = await folding(engine)(call(messages=[{"role": "user"}]))
+    assert orjson.loads(b"".join([frame async for frame in reply.frames]))["choices"][0]["x"] == 2
 
 
 async def test_what_cannot_fit_is_refused_at_once() -> None:

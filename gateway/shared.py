@@ -1,0 +1,94 @@
+"""Replies made of answers that are kept or shared: the form they are asked for in, who made them, what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import orjson
+
+from caching.entry import Entry
+from caching.forms import Answer
+from gateway import sse
+from gateway.call import Call, Reply
+from gateway.errors import DeadlinePassed, GatewayError, UpstreamFailed, envelope
+from gateway.trace import COALESCED, Source, Trace
+
+JSON = {"content-type": "application/json"}
+EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
+BROKE_OFF = "The answer that this call shared broke off."
+
+
+def reply_of(answer: Answer, call: Call, *, usage: bool = True) -> Reply:
+    """The answer in the form this call wants; a stream with its usage event if `usage`. Raises Unfaithful."""
+    if call.wants_stream:
+        return Reply(200, EVENTS, answer.events(usage=usage))
+    return Reply(200, JSON, answer.plain())
+
+
+def hit(entry: Entry, call: Call, kind: str, now: float, *, usage: bool = True) -> Reply:
+    """An entry as the answer to this call, which is then on record as a hit. Raises Unfaithful."""
+    reply = reply_of(entry.answer, call, usage=usage)
+    trace = call.trace
+    trace.cache = kind
+    trace.age = max(0, int(now - entry.created))
+    trace.source = Source(entry.model, entry.upstream, entry.tokens)
+    return reply
+
+
+def coalesced(trace: Trace, source: Source) -> None:
+    """Write down that the answer is another call's."""
+    trace.cache = COALESCED
+    trace.source = source
+
+
+def maker(trace: Trace) -> Source:
+    """Who made the answer this call got."""
+    if trace.source is not None or not trace.attempts:
+        return trace.source or Source("", "")
+    last = trace.attempts[-1]
+    used = last.usage
+    return Source(last.model, last.upstream, used.prompt + used.completion if used else 0)
+
+
+def spent(trace: Trace) -> float:
+    """Upstream seconds that the answer took."""
+    return sum((attempt.ended or trace.started) - attempt.started for attempt in trace.attempts)
+
+
+def is_stream(headers: Mapping[str, str]) -> bool:
+    """Say whether an answer that began with these headers is one of server-sent events."""
+    return headers.get("content-type", "").startswith("text/event-stream")
+
+
+def broken_event(words: str, fault: str) -> bytes:
+    """The last event of a stream that cannot go on."""
+    return sse.event(envelope(words, type="upstream_error", param=None, code=f"upstream_{fault}"))
+
+
+async def one(body: bytes) -> AsyncIterator[bytes]:
+    """The frames of a plain answer."""
+    yield body
+
+
+def dump_error(error: GatewayError) -> bytes:
+    """A failure as bytes for other gateways."""
+    fault = error.fault if isinstance(error, UpstreamFailed) else ""
+    told = [error.status, error.code, error.type, error.message, error.param, fault, error.headers]
+    return orjson.dumps(told)
+
+
+def load_error(data: bytes) -> GatewayError:
+    """The failure that another gateway met."""
+    try:
+        status, code, kind, message, param, fault, headers = orjson.loads(data)
+        error = UpstreamFailed(message, fault=fault) if fault else GatewayError(message, param=param)
+        error.status, error.code, error.type = int(status), str(code), str(kind)
+        error.headers.update({str(name): str(value) for name, value in headers.items()})
+    except (ValueError, TypeError, AttributeError):
+        return UpstreamFailed(BROKE_OFF, fault="cut")
+    return error
+
+
+def deadline_passed() -> DeadlinePassed:
+    """For one whose time was over while an equal call was being answered."""
+    return DeadlinePassed("The call's deadline passed while an equal one was being answered.")
