@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -126,9 +128,17 @@ def _steps(report: CacheReport, lengths: Lengths) -> list[Callable[[], None]]:
 def _perform(task: Task) -> dict[str, Any]:
     """Do a task in a process of its own. Raises subprocess.CalledProcessError, its reason on standard error."""
     argv = [sys.executable, "-m", "benchmarks.keeping"]
-    done = subprocess.run(
-        argv, input=orjson.dumps(asdict(task)), stdout=subprocess.PIPE, timeout=_TASK_S, cwd=_ROOT, check=True
-    )
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:  # a process that is killed leaves its own
+        env = {**os.environ, "TMPDIR": folder}
+        done = subprocess.run(
+            argv,
+            input=orjson.dumps(asdict(task)),
+            stdout=subprocess.PIPE,
+            timeout=_TASK_S,
+            cwd=_ROOT,
+            check=True,
+            env=env,
+        )
     outcome: dict[str, Any] = orjson.loads(done.stdout)
     return outcome
 

@@ -66,7 +66,7 @@ def draw(workload: Workload, seed: int, lengths: Lengths) -> Trace:
 
 
 def _weight(entry: Entry) -> int:
-    return weight(entry.key, entry)
+    return weight(entry)
 
 
 def ours(trace: Trace) -> float:
@@ -83,7 +83,7 @@ def plain_tinylfu(trace: Trace) -> float:
 
 def lru(trace: Trace) -> float:
     """Replay on a table that drops what was not asked for longest."""
-    table: Moka[bytes, Entry] = Moka(trace.capacity, policy="lru", weigher=weight)
+    table: Moka[bytes, Entry] = Moka(trace.capacity, policy="lru", weigher=lambda _, entry: weight(entry))
     return _replay(trace, table.get, lambda entry: table.set(entry.key, entry))
 
 

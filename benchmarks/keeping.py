@@ -201,7 +201,7 @@ def memory_bound(task: Task) -> Bound:
         for _ in range(rng.randint(1, 4)):  # what was asked for more often pushes others out
             store.get(entry.key)
         store.put(entry)
-        offered += weight(entry.key, entry)
+        offered += weight(entry)
         if number % every == 0:
             most = max(most, memory_bytes(os.getpid())[0])
     held, counted = store.usage()

@@ -112,7 +112,7 @@ class Cache:
         if self._closing or not self._memory.put(entry) or (self._slow is None and entry.answer.is_plain):
             return
         waiting = self._waiting
-        size = weight(entry.key, entry)
+        size = weight(entry)
         replaced = waiting.get(entry.key)
         if replaced is not None:
             self._waiting_bytes -= replaced.size
@@ -249,7 +249,7 @@ class Cache:
         for waits, whole in zip(batch, folded, strict=True):
             if whole is not None:
                 self._memory.weigh_again(waits.entry)
-            elif self._memory.get(waits.entry.key) is waits.entry:
+            elif self._memory.holds(waits.entry):
                 self._memory.drop(waits.entry.key)
         return [whole for whole in folded if whole is not None]
 

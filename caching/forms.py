@@ -28,19 +28,27 @@ class Answer:
 
     __slots__ = ("_form", "_is_proven")
 
-    def __init__(self, form: bytes | Sequence[bytes] | _Stream) -> None:
+    def __init__(self, form: bytes | Sequence[bytes] | _Stream, *, is_proven: bool = False) -> None:
         self._form = form
-        self._is_proven = False  # that the plain document can be streamed without a loss
+        self._is_proven = is_proven  # that the plain document can be streamed without a loss
 
     @classmethod
-    def of_plain(cls, body: bytes) -> Answer:
-        """An answer that came as one JSON document. It is not read before someone wants it as a stream."""
-        return cls(body)
+    def of_plain(cls, body: bytes, *, is_proven: bool = False) -> Answer:
+        """An answer that came as one JSON document. It is not read before someone wants it as a stream.
+
+        `is_proven`: it is known that it can be streamed without a loss.
+        """
+        return cls(body, is_proven=is_proven)
 
     @classmethod
     def of_stream(cls, frames: Sequence[bytes]) -> Answer:
         """An answer that came as a stream. Each frame is a block of whole events; the sequence must not change."""
         return cls(frames)
+
+    @property
+    def is_proven(self) -> bool:
+        """Say whether it is known that its plain form can be streamed without a loss."""
+        return self._is_proven
 
     @property
     def is_plain(self) -> bool:
@@ -195,7 +203,7 @@ def _loads(plain: bytes) -> dict[str, Any]:
 
 def _dumps(value: object) -> bytes:
     try:
-        return orjson.dumps(value)
+        return bytes(memoryview(orjson.dumps(value)))  # a copy: orjson's own keeps up to ten times the room it needs
     except orjson.JSONEncodeError as error:
         raise Unfaithful(f"the answer cannot be written as JSON: {error}") from error
 

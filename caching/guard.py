@@ -99,6 +99,11 @@ class Guarded:
         """Whether calls reach the store: "closed" or "open"."""
         return "closed" if self._probe is None else "open"
 
+    @property
+    def is_failing(self) -> bool:
+        """Say whether the last call to the store failed."""
+        return self._failed > 0
+
     def may_hold(self, key: bytes) -> bool:
         """As the store says."""
         return self._store.may_hold(key)

@@ -7,6 +7,8 @@ How the rooms lie, in the order a call meets them:
     runtime    the policy in force as a pipeline; a reload builds a new one whole and swaps one reference
     build      the order of layers, written once
     layers/    one file a layer; each wraps a handler and is one
+    caches     what equal calls share, opened as the policy says; `caching` does the work
+    background calls that no caller waits for
     upstreams/ where calls end: servers that speak OpenAI's format, and providers through litellm
     engines/   the processes of our own llama.cpp engines, started and kept alive by serve
     ledger     one record a call, written off the hot path; metrics are counted from the same records

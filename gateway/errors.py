@@ -13,6 +13,7 @@ GatewayError
 ├── NoSuchPath             404
 ├── NoSuchMethod           405
 ├── DeadlinePassed         504   the call's own deadline, not an upstream's fault
+├── NotCached              504   only a cached answer was wanted, and there is none
 ├── Draining               503   the drain time is over and the call is not
 ├── LedgerUnavailable      503   (gateway.ledger) the admin plane cannot read the ledger
 ├── NoSuchRecord           404   (gateway.admin) no call of this id is recorded

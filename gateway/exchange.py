@@ -269,7 +269,7 @@ class Exchange:
         if trace.attempts:
             last = trace.attempts[-1]
             trace.usage = last.usage
-            if not trace.outcome:
+            if not trace.outcome and trace.cache not in HITS:  # else the cache stood in for it
                 trace.outcome = f"upstream_{last.fault}" if last.fault else ""
         if trace.broke and not trace.outcome:
             trace.outcome = f"upstream_{trace.broke}"

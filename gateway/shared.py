@@ -15,6 +15,7 @@ from gateway.trace import COALESCED, Source, Trace
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
+LOST = "lost"  # why an answer broke off that was another gateway's
 BROKE_OFF = "The answer that this call shared broke off."
 
 

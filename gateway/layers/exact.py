@@ -139,7 +139,9 @@ class Exact:
                 seconds=spent(trace),
                 tokens=made_by.tokens,
                 parts=(),
-                answer=Answer.of_stream(frames) if is_stream else Answer.of_plain(body),
+                answer=Answer.of_stream(frames)
+                if is_stream
+                else Answer.of_plain(bytes(memoryview(body))),  # a copy: JSON just written may hold ten times its room
             ),
             identity.parts,
         )

@@ -7,9 +7,8 @@ the others what it hears; the others follow. Without Redis, or while it is ill, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from functools import partial
 from time import monotonic, time
 from typing import Any
 
@@ -24,6 +23,7 @@ from gateway.call import Call, Handler, Presence, Reply
 from gateway.errors import DeadlinePassed, GatewayError
 from gateway.shared import (
     BROKE_OFF,
+    LOST,
     broken_event,
     coalesced,
     deadline_passed,
@@ -32,7 +32,6 @@ from gateway.shared import (
     is_stream,
     load_error,
     maker,
-    one,
     reply_of,
 )
 from gateway.trace import EXACT, Source
@@ -63,6 +62,11 @@ class SharedFlight:
         if identity is None or not call.is_patient or asked.no_cache or asked.no_store:
             return await self._inner(call)
         unless_stored = self._rule.exact
+        if (
+            self._rule.exact and self._guard.is_failing
+        ):  # as the look for this answer just found; one deadline is enough
+            call.trace.note("shared flight", f"asked by itself: {self._guard.reason}")
+            return await self._inner(call)
         while True:
             try:
                 turn = await self._acquire(identity, unless_stored=unless_stored)
@@ -111,13 +115,22 @@ class SharedFlight:
             raise
         made_by = maker(call.trace)
         lead.begin(reply.status, {**reply.headers, MODEL: made_by.model, UPSTREAM: made_by.upstream})
-        return Reply(reply.status, reply.headers, self._told(call, lead, reply), reply.close)
+        if reply.body is not None:
+            lead.send(reply.body)
+            self._do(self._ending(call, lead, reply.status, [reply.body]))
+            return reply
+
+        async def release() -> None:
+            self._do(lead.abandon())  # also where nobody has begun to read; after its end it does nothing
+            await reply.close()
+
+        return Reply(reply.status, reply.headers, self._told(call, lead, reply), release)
 
     async def _told(self, call: Call, lead: Lead, reply: Reply) -> AsyncIterator[bytes]:
         """The frames as they are; the other gateways hear them too."""
         frames: list[bytes] = []
         size = 0
-        ending: Callable[[], Coroutine[Any, Any, bool]] = lead.abandon
+        ending: Coroutine[Any, Any, bool] | None = None
         try:
             async for frame in reply.frames:
                 lead.send(frame)
@@ -125,13 +138,15 @@ class SharedFlight:
                 if size <= self._longest:
                     frames.append(frame)
                 yield frame
-            if reply.status == 200 and not call.trace.is_whole:
-                ending = partial(lead.fail, b"")  # the last frame has said why
-            else:
-                is_kept = reply.status == 200 and size <= self._longest and self._is_kept(call, frames)
-                ending = partial(lead.finish, stored=is_kept)
+            ending = self._ending(call, lead, reply.status, frames if size <= self._longest else [])
         finally:
-            self._do(ending())
+            self._do(ending or lead.abandon())
+
+    def _ending(self, call: Call, lead: Lead, status: int, frames: list[bytes]) -> Coroutine[Any, Any, bool]:
+        """What is told last of an answer that has ended; of one that is too long to be kept no frames are needed."""
+        if status == 200 and not call.trace.is_whole:
+            return lead.fail(b"")  # the last frame has said why
+        return lead.finish(stored=status == 200 and self._is_kept(call, frames))
 
     def _is_kept(self, call: Call, frames: list[bytes]) -> bool:
         """Say whether the layers above keep the answer, so that who comes a moment later need not ask."""
@@ -207,7 +222,7 @@ class SharedFlight:
         body = b"".join(frames)
         if status != 200 or is_stream(headers) == call.wants_stream:
             coalesced(call.trace, source)
-            return Reply(status, headers, one(body))
+            return Reply(status, headers, body)
         try:
             reply = reply_of(Answer.of_stream(frames) if is_stream(headers) else Answer.of_plain(body), call)
         except Unfaithful as unfaithful:
@@ -226,5 +241,5 @@ async def _followed(events: AsyncIterator[Event], call: Call) -> AsyncIterator[b
     if isinstance(event, Failed):
         call.trace.broke = "cut"  # the last frame has said why
     elif not isinstance(event, End):
-        call.trace.broke = "lost"
+        call.trace.broke = LOST
         yield broken_event(BROKE_OFF, call.trace.broke)

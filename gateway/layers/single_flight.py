@@ -16,7 +16,17 @@ from caching.flight import End, Flight, Head, Overtaken, Reader
 from caching.forms import Answer
 from gateway.call import Call, Handler, Presence, Reply
 from gateway.errors import DeadlinePassed, GatewayError, UpstreamFailed
-from gateway.shared import BROKE_OFF, broken_event, coalesced, deadline_passed, is_stream, maker, one, reply_of
+from gateway.shared import (
+    BROKE_OFF,
+    LOST,
+    broken_event,
+    coalesced,
+    deadline_passed,
+    is_stream,
+    maker,
+    one,
+    reply_of,
+)
 from gateway.trace import Source, Trace
 
 TOO_SLOW = "This client reads too slowly to share an answer."
@@ -144,7 +154,7 @@ class SingleFlight:
                 frames.append(frame)
                 if len(frames) > 1 and flight.size > flight.most:
                     raise Unfaithful("the stream is too long to be told in one piece")
-        if flight.end is End.ABANDONED:
+        if flight.end is End.ABANDONED or _is_lost(head):
             return None
         if head.status == 200 and flight.end is not End.WHOLE:
             raise UpstreamFailed(BROKE_OFF, fault="cut")
@@ -197,6 +207,11 @@ class _Holding:
 
 def _is_whole(call: Call, reply: Reply) -> bool:
     return reply.status != 200 or call.trace.is_whole
+
+
+def _is_lost(head: Head) -> bool:
+    """Say whether the leader itself followed another gateway that went away: the call is still to be made."""
+    return isinstance(head.source, Trace) and head.source.broke == LOST
 
 
 def _source(head: Head) -> Source:

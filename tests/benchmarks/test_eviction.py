@@ -15,7 +15,7 @@ _SMALL = Workload("small", 0.1, distinct=200, calls=2_000)
 def _trace(calls: Sequence[int], room: int, costs: Sequence[float]) -> Trace:
     """Calls for entries of one size and these costs, with room for so many of them."""
     kept = [replace(e, seconds=c) for e, c in zip(entries(range(len(costs)), Lengths([(9, 9)])), costs, strict=True)]
-    return Trace(kept, calls, room * weight(kept[0].key, kept[0]))
+    return Trace(kept, calls, room * weight(kept[0]))
 
 
 def test_a_trace_is_the_same_for_a_seed() -> None:
@@ -24,7 +24,7 @@ def test_a_trace_is_the_same_for_a_seed() -> None:
     assert trace.calls == again.calls != draw(_SMALL, 2, Lengths()).calls
     counts = sorted((trace.calls.count(n) for n in set(trace.calls)), reverse=True)
     assert counts[0] > 10 * counts[len(counts) // 2]
-    assert 0 < trace.capacity < sum(weight(e.key, e) for e in trace.entries)
+    assert 0 < trace.capacity < sum(weight(e) for e in trace.entries)
 
 
 def test_a_shifting_trace_changes_its_favourites() -> None:

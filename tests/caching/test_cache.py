@@ -52,8 +52,8 @@ async def test_put_is_seen_at_once() -> None:
     cache = idle(FakeStore(Clock()), Clock())
     made = entry()
     cache.put(made)
-    assert cache.peek(made.key) is made
-    assert await cache.get(made.key) is made
+    assert same(cache.peek(made.key), made)
+    assert same(await cache.get(made.key), made)
     assert cache.peek(key("never")) is None
 
 

@@ -260,11 +260,11 @@ class _Client(asyncio.Protocol):
     async def _stream(self, act: Act, body: dict[str, Any]) -> None:
         self._head(200, (("content-type", "text/event-stream"), ("transfer-encoding", "chunked"), *act.headers))
         for number, event in enumerate(_events(act, body)):
+            if act.gate is not None and number == act.after:
+                await act.gate.wait()
             if number == act.after and act.kind in ("cut", "stall", "half_chunk"):
                 await self._break_off(act)
                 return
-            if act.gate is not None and number == act.after:
-                await act.gate.wait()
             await self._chunk(event, act)
             if act.pace:
                 await asyncio.sleep(act.pace)

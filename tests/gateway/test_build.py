@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from gateway.build import Dispatch, plan
-from gateway.call import Target
+from pathlib import Path
+
+import pytest
+
+from caching.cache import Cache
+from caching.stores.memory import Memory
+from gateway.background import Background
+from gateway.build import Dispatch, Kind, Step, Tools, plan
+from gateway.caches import Caches
 from gateway.upstreams.catalog import Station
-from policies.model import Retry, Rule
+from policies.loader import load
 from routing.breaker import Breaker, BreakerSettings
 from routing.budget import RetryBudget
 from tests.gateway.layers.chain import Scripted, call, good
+
+POLICY = """
+upstreams:
+  u: {url: 'http://127.0.0.1:9/v1'}
+  v: {url: 'http://127.0.0.1:8/v1'}
+models:
+  m: {targets: [{upstream: u}, {upstream: v, model: n}]}
+"""
 
 
 class _Station(Scripted):
@@ -16,14 +31,43 @@ class _Station(Scripted):
         """Nothing to close."""
 
 
-def test_plan_says_why() -> None:
+def steps(folder: Path, rule: str, endpoint: str = "chat") -> list[Step]:
+    """The layers of a call under this rule."""
+    path = folder / "policy.yaml"
+    path.write_text(f"{POLICY}rules:\n  - {{name: r, retry: {{attempts: 2, budget: 0.25}}, cache: {{{rule}}}}}\n")
+    policy = load(path, {}).policy
+    stations = {name: Station(_Station(), Breaker(BreakerSettings())) for name in "uv"}
+    caches = Caches(Cache(Memory(1000), None))
+    background = Background(lambda _: None, lambda: None, lambda: None)
+    tools = Tools(stations, caches, {"r": RetryBudget()}, background)
+    return plan(policy, policy.rules[0], Kind("m", "t", endpoint), tools)
+
+
+def test_plan_says_why(tmp_path: Path) -> None:
     """Each step has a name and a reason that an operator reads."""
-    rule = Rule(name="r", retry=Retry(attempts=2, budget=0.25))
-    stations = {"u": Station(_Station(), Breaker(BreakerSettings()))}
-    steps = plan(rule, (Target("u", "m"), Target("v", "n")), stations, {"r": RetryBudget()})
-    assert [step.name for step in steps] == ["route", "failover", "health"]
-    assert steps[0].why == "may be answered by u (m), then v (n)"
-    assert steps[1].why == "at most 2 upstreams asked, 0.25 times per success the same again"
+    told = [(step.name, step.why) for step in steps(tmp_path, "ttl: 5m")]
+    assert told == [
+        ("equal", "calls at temperature 0 may share an answer with equal ones of t"),
+        ("exact", "answers are kept for 300 s"),
+        ("single flight", "equal calls under way share one answer"),
+        ("route", "may be answered by u (m), then v (n)"),
+        ("failover", "at most 2 upstreams asked, 0.25 times per success the same again"),
+        ("health", "each upstream's breaker hears how it went"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "endpoint", "names"),
+    [
+        ("coalesce: false", "chat", ["equal", "exact"]),
+        ("exact: false", "chat", ["equal", "single flight"]),
+        ("exact: false, coalesce: false", "chat", ["equal"]),
+        ("sampling: any", "embeddings", ["equal", "items", "single flight"]),
+    ],
+)
+def test_what_is_switched_off_is_not_there(rule: str, endpoint: str, names: list[str], tmp_path: Path) -> None:
+    """A call passes only the layers that its rule turns on."""
+    assert [step.name for step in steps(tmp_path, rule, endpoint)][:-3] == names
 
 
 async def test_dispatch() -> None:

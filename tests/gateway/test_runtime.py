@@ -32,8 +32,8 @@ def loaded(folder: Path, text: str) -> LoadedPolicy:
 
 
 def tools(runtime: Runtime) -> int:
-    """How many tools are open."""
-    return len(runtime._tools)
+    """How many tools are open, the caches aside."""
+    return sum(key[0] != "caches" for key in runtime._tools._tools if isinstance(key, tuple))
 
 
 async def test_unchanged_tools_are_kept(tmp_path: Path) -> None:
@@ -62,6 +62,19 @@ async def test_changed_tools_are_new(change: str, tmp_path: Path) -> None:
     await runtime.load(loaded(tmp_path, ONE.replace("/v1'}", f"/v1', {change}}}")))
     assert runtime.pipeline.stations["one"] is not before
     assert tools(runtime) == 1
+
+
+async def test_the_caches_are_a_tool(tmp_path: Path) -> None:
+    """A reload keeps the caches unless their own settings changed, and the last one to go closes them."""
+    runtime = Runtime(tmp_path, tmp_path)
+    await runtime.load(loaded(tmp_path, ONE))
+    before = runtime.pipeline.caches
+    await runtime.load(loaded(tmp_path, TWO + "rules:\n  - {name: r, cache: {ttl: 1s}}\n"))
+    assert runtime.pipeline.caches is before
+    await runtime.load(loaded(tmp_path, TWO + "cache: {memory: 10MB}\n"))
+    assert runtime.pipeline.caches is not before
+    await runtime.aclose()
+    assert len(runtime._tools) == 0
 
 
 async def test_a_failing_compile_gives_everything_back(tmp_path: Path) -> None:
@@ -173,13 +186,13 @@ async def test_a_stream_outlives_its_policy(tmp_path: Path) -> None:
             chunks = answer.aiter_text()
             text = await anext(chunks)
             await g.reload(policy(new.url))
-            assert len(g.runtime._tools) == 2
+            assert tools(g.runtime) == 2
             text += "".join([chunk async for chunk in chunks])
         assert said(text) == "".join(WORDS)
         assert (await g.chat()).status_code == 200
         assert len(new.requests) == 1
         await g.journal.next()
-        assert len(g.runtime._tools) == 1
+        assert tools(g.runtime) == 1
         await old.until(open_at_most=0)
         await asyncio.sleep(0)
 
