@@ -28,6 +28,7 @@ WAITING_BYTES = 64 << 20
 DROPS = 4096  # keys that may wait to be dropped
 FLUSH_SECONDS = 2.0
 REST = 9  # times as long as a write took; the calls need the processor, and what there is no time for is not kept
+LONGEST_REST = 0.5  # seconds; purges are to be followed, and who closes waits
 
 Parts = tuple[tuple[str, str], ...]
 
@@ -223,7 +224,7 @@ class Cache:
                 await asyncio.sleep(self._delay)
                 began = loop.time()
                 while await self._write() and not self._closing:
-                    await asyncio.sleep((loop.time() - began) * REST)
+                    await asyncio.sleep(min((loop.time() - began) * REST, LONGEST_REST))
                     began = loop.time()
 
     async def _write(self) -> bool:

@@ -81,7 +81,9 @@ def test_operations_find_the_call_in_the_ledger(served: Gateway) -> None:
 def test_a_stream_says_the_same_and_is_recorded(served: Gateway) -> None:
     """A streamed answer equals the plain one, and its tokens are recorded though the client asked for no usage."""
     plain = answer_of(served.ask("sluice-small", "What is the capital of Japan?", temperature=0))
-    streamed = served.ask("sluice-small", "What is the capital of Japan?", temperature=0, stream=True)
+    question = [{"role": "user", "content": "What is the capital of Japan?"}]
+    body = {"model": "sluice-small", "messages": question, "temperature": 0, "stream": True}
+    streamed = served.post("/chat/completions", body, **{"cache-control": "no-cache"})
     events = [line.removeprefix("data: ") for line in streamed.text.splitlines() if line.startswith("data: ")]
     assert events[-1] == "[DONE]"
     chunks = [json.loads(event) for event in events[:-1]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from time import monotonic
-
 from typing import Any
 
 import orjson

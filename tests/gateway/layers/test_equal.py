@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -46,7 +48,7 @@ async def test_identity() -> None:
         (RuleCache(exact=False, coalesce=False), {}, "the rule neither keeps nor shares answers"),
     ],
 )
-async def test_no_equal(rule: RuleCache, fields: dict[str, object], reason: str) -> None:
+async def test_no_equal(rule: RuleCache, fields: dict[str, Any], reason: str) -> None:
     """A call that has no equal goes through without an identity, and the record says why."""
     equal, inner = layer(rule)
     call = asking(**fields)
@@ -106,7 +108,7 @@ async def test_the_same_bytes_again() -> None:
 
 
 @pytest.mark.parametrize(("options", "told"), [({}, WORD), ({"stream_options": {"include_usage": True}}, WORD + USAGE)])
-async def test_usage_events(options: dict[str, object], told: bytes) -> None:
+async def test_usage_events(options: dict[str, Any], told: bytes) -> None:
     """A stream's usage event goes to who asked for it and to nobody else."""
     equal = Equal(Answering(stream(WORD, USAGE)), RuleCache(), SCOPE)
     assert await read(await equal(asking(stream=True, **options))) == told
