@@ -53,7 +53,9 @@ class Equal:
 
     async def __call__(self, call: Call) -> Reply:
         """Answer as the layers below do. Raises NotCached where only a cached answer is wanted and none can be."""
-        identity = self._known.get(call.body) if call.wishes is NO_WISHES else None
+        # Where nothing is known the body need not be hashed; of a long one that would take as long as its identity.
+        knows = self._known and call.wishes is NO_WISHES and len(call.body) <= LONGEST_KNOWN
+        identity = self._known.get(call.body) if knows else None
         if identity is None:
             try:
                 identity = self._identify(call)
