@@ -53,12 +53,20 @@ class Overtaken(Exception):
 class Reader:
     """One who reads: how far it has come."""
 
-    __slots__ = ("at", "bytes_read", "has_joined")
+    __slots__ = ("at", "bytes_read", "has_joined", "is_late", "woken")
 
     def __init__(self) -> None:
         self.at = 0  # frames
         self.bytes_read = 0
         self.has_joined = False  # and not left
+        self.is_late = False  # its own time is over
+        self.woken: asyncio.Future[None] | None = None  # while it waits
+
+    def hurry(self) -> None:
+        """Its time is over."""
+        self.is_late = True
+        if self.woken is not None and not self.woken.done():
+            self.woken.set_result(None)
 
 
 class Flight:
@@ -161,7 +169,7 @@ class Flight:
                     yield frame
         except Overtaken:
             while self.end is None and self.others:  # too slow for its own answer, which the others still read
-                await self._changed(None)
+                await self._news()
             raise
         except Exception as error:
             self.finish(End.BROKEN, error)
@@ -244,7 +252,7 @@ class Flight:
     async def until_begun(self) -> Head | None:
         """How it begins; None if it ended before."""
         while self.head is None and self.end is None:
-            await self._changed(None)
+            await self._news()
         return self.head
 
     async def read(self, reader: Reader, deadline: float | None = None) -> AsyncGenerator[bytes, None]:
@@ -253,16 +261,22 @@ class Flight:
         Raises Overtaken, what broke the answer, or TimeoutError when the next frame is not there by `deadline`, a time
         of the event loop's clock.
         """
+        timer = None if deadline is None else asyncio.get_running_loop().call_at(deadline, reader.hurry)
         try:
             while True:
                 while reader.at < self._base + len(self._frames):
                     yield self._next(reader)
                 if self.end is not None:
                     break
-                await self._changed(deadline)
+                if reader.is_late:
+                    raise TimeoutError
+                reader.woken = self._news()
+                await reader.woken
             if self.error is not None:
                 raise self.error.with_traceback(None)  # one error for all: else each would add its own way to it
         finally:
+            if timer is not None:
+                timer.cancel()
             self.leave(reader)
 
     def _next(self, reader: Reader) -> bytes:
@@ -289,12 +303,11 @@ class Flight:
         if not self.others:
             self._notify()  # a leader that was overtaken need not wait
 
-    async def _changed(self, deadline: float | None) -> None:
-        """Wait for something to be said. Each waits for itself, so that one who is cancelled wakes nobody."""
+    def _news(self) -> asyncio.Future[None]:
+        """What to wait for until something is said. Each has its own, so that one who is cancelled wakes nobody."""
         woken = asyncio.get_running_loop().create_future()
         self._waiting.append(woken)
-        async with asyncio.timeout_at(deadline):
-            await woken
+        return woken
 
     def _notify(self) -> None:
         if not self._waiting:

@@ -37,6 +37,7 @@ from caching.stores.redis import checked_prefix, entry_name
 
 BLOCK = 0.5  # seconds a reader waits inside Redis before it looks whether its leader lives
 PATIENCE = 1.0  # seconds beyond that, after which Redis itself is given up
+SETTLED = 1.0  # seconds until the store surely has an answer; who comes later would read one that was purged meanwhile
 WATCHED = 2.0  # seconds a follower counts after its last sign of life
 RECORD_BYTES = 256 * 1024  # of frames in one record
 GATHER = 0.005  # seconds a leader gathers frames for its next record
@@ -264,7 +265,7 @@ class Leases:
     ) -> None:
         self._redis = _Redis(client, prefix)
         self._terms = _Terms(lease, linger, max_bytes)
-        self._leading: set[asyncio.Task[None]] = set()
+        self._leading: dict[asyncio.Task[None], Lead] = {}
 
     async def acquire(self, key: bytes, *, check: bytes = b"", unless_stored: bool = True) -> Lead | Follow | Stored:
         """Lead this call, follow who leads it, or hear that its answer was stored meanwhile.
@@ -279,8 +280,8 @@ class Leases:
         if what == b"follow":
             return Follow(key, check, int(token), follower)
         lead = Lead(self._redis, names, int(token), self._terms)
-        self._leading.add(lead.task)
-        lead.task.add_done_callback(self._leading.discard)
+        self._leading[lead.task] = lead
+        lead.task.add_done_callback(self._leading.pop)
         return lead
 
     async def follow(self, flight: Follow) -> AsyncGenerator[Event, None]:
@@ -298,11 +299,15 @@ class Leases:
             await tail.leave()
 
     async def close(self) -> None:
-        """Stop all leading; leases that were held lapse. The client stays open."""
-        leading = tuple(self._leading)
-        for task in leading:
-            task.cancel()
-        await asyncio.gather(*leading, return_exceptions=True)
+        """Stop all leading. Those that have ended get PATIENCE to say so, the others' leases lapse. The client stays."""
+        leading = dict(self._leading)
+        for task, lead in leading.items():
+            if not lead.has_ended:
+                task.cancel()
+        if leading:
+            _, late = await asyncio.wait(leading, timeout=PATIENCE)
+            for task in late:
+                task.cancel()
 
 
 class Lead:
@@ -353,7 +358,7 @@ class Lead:
 
         True if the followers can read it to its end.
         """
-        return await self._ended(self._terms.linger if stored else 0.0, _END, b"")
+        return await self._ended(min(SETTLED, self._terms.linger) if stored else 0.0, _END, b"")
 
     async def fail(self, data: bytes) -> bool:
         """The call failed: followers get `data` as it is. The lease ends at once."""
@@ -366,6 +371,11 @@ class Lead:
     async def followers(self) -> int:
         """How many callers of other gateways follow now. Raises StoreUnavailable."""
         return await self._redis.count(self._names)
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether the last word was said, written or not."""
+        return self._ending is not None
 
     def _is_over(self) -> bool:
         return self.is_lost or self._ending is not None

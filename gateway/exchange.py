@@ -170,6 +170,8 @@ class Exchange:
             raise
         finally:
             self._client.on_leave = None
+            self._holds.clear()  # they know us as we know them: circles that only the collector would find
+            self._tell.clear()
         if self._left:
             raise _ClientLeft
 

@@ -110,7 +110,7 @@ async def test_a_thousand(first: str, then: str, tmp_path: Path) -> None:
     after = 3 if "begun" in first else 0
     act = Act(gate=gate, after=after) if first != "plain" else Act(gate=gate, body=document())
     streams = {"plain": (False,), "streamed": (True,), "both": (False, True)}[then]
-    number = 1000 if then == "both" else 200
+    number = 1000
     async with FakeOpenAI(act) as fake, gateway(tmp_path, policy(fake.url)) as g:
         async with led(g, fake, stream=first != "plain") as leader:
             clients = [await call(g, stream=streams[at % len(streams)]) for at in range(number - 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,7 +28,9 @@ def policy(folder: Path, upstream: int, more: str = "") -> Path:
 
 
 @contextmanager
-def gateways(folder: Path, count: int, upstream: int, *options: str, more: str = "") -> Iterator[list[Gateway]]:
+def gateways(
+    folder: Path, count: int, upstream: int, *options: str, more: str = "", env: Mapping[str, str] | None = None
+) -> Iterator[list[Gateway]]:
     """So many gateways with one policy, each with a state folder of its own."""
     file = policy(folder, upstream, more)
     folders = [folder / f"gateway{number}" for number in range(count)]
@@ -37,7 +39,7 @@ def gateways(folder: Path, count: int, upstream: int, *options: str, more: str =
     with ExitStack() as stack, ThreadPoolExecutor(count) as threads:
 
         def start(each: Path) -> Gateway:
-            return stack.enter_context(gateway(each, file, *options))
+            return stack.enter_context(gateway(each, file, *options, env=env))
 
         yield list(threads.map(start, folders))
 
