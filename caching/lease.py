@@ -299,7 +299,7 @@ class Leases:
             await tail.leave()
 
     async def close(self) -> None:
-        """Stop all leading. Those that have ended get PATIENCE to say so, the others' leases lapse. The client stays."""
+        """Stop all leading. Who has ended gets PATIENCE to say so, the others' leases lapse. The client stays open."""
         leading = dict(self._leading)
         for task, lead in leading.items():
             if not lead.has_ended:

@@ -18,6 +18,7 @@ from gateway.layers.items import Items
 from gateway.layers.route import Route
 from gateway.layers.single_flight import SingleFlight
 from gateway.upstreams.catalog import Station
+from policies.caching import RuleCache
 from policies.model import Policy, Rule
 from routing.budget import RetryBudget
 
@@ -70,7 +71,7 @@ def plan(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
 
 def _cache(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
     """The layers that answer equal calls once."""
-    asked = rule.cache
+    asked = within(rule.cache, policy.cache.retention)
     caches = tools.caches
     does = fingerprint(asked, targets_of(policy, kind.model), policy.upstreams)
     scope = Scope(kind.tenant, "", kind.endpoint, kind.model, "", does)
@@ -107,6 +108,13 @@ def _cache(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
         )
         steps.append(Step("shared flight", "with those of other gateways too", shared))
     return steps
+
+
+def within(rule: RuleCache, retention: float) -> RuleCache:
+    """The rule, with no answer used for longer than answers are kept."""
+    ttl = min(rule.ttl, retention)
+    graces = {name: min(getattr(rule, name), retention - ttl) for name in ("stale_while_revalidate", "stale_if_error")}
+    return rule.model_copy(update={"ttl": ttl, **graces})
 
 
 def targets_of(policy: Policy, model: str) -> tuple[Target, ...]:

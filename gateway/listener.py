@@ -32,6 +32,7 @@ FOREVER = float("inf")
 STATUS_LINE = {
     int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
 }
+LISTS = frozenset({b"cache-control", b"pragma", b"x-sluice-tags", b"x-litellm-tags"})  # may stand on several lines
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -141,8 +142,10 @@ class Listener(asyncio.Protocol):
         self._head_size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._request.headers[name.lower()] = value
+        """One header. A list over several lines is one list (RFC 9110, 5.3); of a doubled name the last line counts."""
+        name = name.lower()
+        headers = self._request.headers
+        headers[name] = b"%b, %b" % (headers[name], value) if name in LISTS and name in headers else value
         self._head_size += len(name) + len(value)
 
     def on_headers_complete(self) -> None:

@@ -8,10 +8,12 @@ import orjson
 
 from caching.entry import Entry
 from caching.forms import Answer
+from caching.identity import Identity
 from gateway import sse
 from gateway.call import Call, Reply
 from gateway.errors import DeadlinePassed, GatewayError, UpstreamFailed, envelope
 from gateway.trace import COALESCED, Source, Trace
+from policies.caching import RuleCache
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
@@ -34,6 +36,45 @@ def hit(entry: Entry, call: Call, kind: str, now: float, *, usage: bool = True) 
     trace.age = max(0, int(now - entry.created))
     trace.source = Source(entry.model, entry.upstream, entry.tokens)
     return reply
+
+
+def entry_of(
+    call: Call,
+    identity: Identity,
+    rule: RuleCache,
+    answer: Answer,
+    *,
+    now: float,
+    grace: float,
+    seconds: float,
+    tokens: int,
+) -> Entry:
+    """An answer made now as an entry. It may be used for `grace` seconds after it has grown stale."""
+    scope, made_by = identity.scope, maker(call.trace)
+    asked = call.wishes.directives.ttl
+    expires = now + (rule.ttl if asked is None else min(rule.ttl, asked))
+    return Entry(
+        identity.key,
+        identity.check,
+        scope.tenant,
+        scope.namespace,
+        (*rule.tags, *call.wishes.tags),
+        made_by.model,
+        made_by.upstream,
+        created=now,
+        expires=expires,
+        dies=expires + grace,
+        seconds=seconds,
+        tokens=tokens,
+        parts=(),
+        answer=answer,
+    )
+
+
+def may_keep(call: Call) -> bool:
+    """Say whether the caller lets the answer be kept."""
+    asked = call.wishes.directives
+    return not asked.no_store and asked.ttl != 0
 
 
 def coalesced(trace: Trace, source: Source) -> None:
@@ -64,6 +105,14 @@ def is_stream(headers: Mapping[str, str]) -> bool:
 def broken_event(words: str, fault: str) -> bytes:
     """The last event of a stream that cannot go on."""
     return sse.event(envelope(words, type="upstream_error", param=None, code=f"upstream_{fault}"))
+
+
+async def whole(reply: Reply) -> bytes:
+    """All bytes of an answer, which is closed then."""
+    try:
+        return b"".join([frame async for frame in reply.frames]) if reply.body is None else reply.body
+    finally:
+        await reply.close()
 
 
 async def one(body: bytes) -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ from caching.forms import Answer
 from caching.identity import Identity
 from gateway.call import Call, Handler, Reply
 from gateway.errors import DeadlinePassed, NotCached, UpstreamFailed
-from gateway.shared import hit, maker, spent
+from gateway.shared import entry_of, hit, maker, may_keep, spent
 from gateway.trace import COALESCED, EXACT, STALE
 from policies.caching import RuleCache
 
@@ -88,7 +88,7 @@ class Exact:
             return self._hit(entry, call, EXACT), None
         if use.freshness is Freshness.STALE:
             reply = self._hit(entry, call, STALE)
-            if reply is not None and _may_keep(call):
+            if reply is not None and may_keep(call):
                 self._refresh(call, self._fetch)
             return reply, None
         call.trace.note("cache", f"miss: the answer that is kept is {use.reason}")
@@ -107,7 +107,7 @@ class Exact:
     async def _fetch(self, call: Call) -> Reply:
         """Have it answered below, and keep what is worth it."""
         reply = await self._inner(call)
-        if reply.status != 200 or not _may_keep(call) or call.trace.cache == COALESCED:
+        if reply.status != 200 or not may_keep(call) or call.trace.cache == COALESCED:
             return reply
         keeper = _Keeper(self, call, is_stream=reply.is_stream)
         return reply.tapped(keeper.see, keeper.end)
@@ -120,31 +120,14 @@ class Exact:
         body = frames[0] if len(frames) == 1 else b"".join(frames)
         if reason := answer_reason(body, truncated=self._rule.truncated, choices=choices_of(call.json)):
             return reason
-        now = self._clock()
-        asked = call.wishes.directives.ttl
-        fresh = self._rule.ttl if asked is None else min(self._rule.ttl, asked)
-        scope, made_by = identity.scope, maker(trace)
-        self._cache.put(
-            Entry(
-                key=identity.key,
-                check=identity.check,
-                tenant=scope.tenant,
-                namespace=scope.namespace,
-                tags=(*self._rule.tags, *call.wishes.tags),
-                model=made_by.model,
-                upstream=made_by.upstream,
-                created=now,
-                expires=now + fresh,
-                dies=now + fresh + max(self._rule.stale_while_revalidate, self._rule.stale_if_error),
-                seconds=spent(trace),
-                tokens=made_by.tokens,
-                parts=(),
-                answer=Answer.of_stream(frames)
-                if is_stream
-                else Answer.of_plain(bytes(memoryview(body))),  # a copy: JSON just written may hold ten times its room
-            ),
-            identity.parts,
+        # A copy of a plain answer: JSON that was just written may hold ten times the room it needs.
+        answer = Answer.of_stream(frames) if is_stream else Answer.of_plain(bytes(memoryview(body)))
+        grace = max(self._rule.stale_while_revalidate, self._rule.stale_if_error)
+        seconds, tokens = spent(trace), maker(trace).tokens
+        entry = entry_of(
+            call, identity, self._rule, answer, now=self._clock(), grace=grace, seconds=seconds, tokens=tokens
         )
+        self._cache.put(entry, identity.parts)
         return ""
 
 
@@ -176,9 +159,3 @@ class _Keeper:
         )
         if reason:
             self._call.trace.note("cache", f"not kept: {reason}")
-
-
-def _may_keep(call: Call) -> bool:
-    """Say whether the caller lets the answer be kept."""
-    asked = call.wishes.directives
-    return not asked.no_store and asked.ttl != 0

@@ -18,7 +18,7 @@ from caching.items import Item, Part
 from gateway import wire
 from gateway.call import Call, Handler, Reply
 from gateway.errors import NotCached
-from gateway.shared import JSON, maker, one, spent
+from gateway.shared import JSON, entry_of, may_keep, spent, whole
 from gateway.trace import BYPASS, COALESCED, EXACT, MISS, Source
 from policies.caching import RuleCache
 
@@ -121,7 +121,7 @@ class Items:
         trace.age = max(0, int(self._clock() - min(each.entry.created for each in known)))
         first = known[0].entry
         trace.source = Source(first.model, first.upstream, sum(each.part.tokens for each in known))
-        return Reply(200, JSON, one(body))
+        return Reply(200, JSON, body)
 
     # What is not
 
@@ -139,17 +139,14 @@ class Items:
         reply = await self._inner(part_of_it)
         if reply.status != 200:
             return reply
-        try:
-            body = b"".join([frame async for frame in reply.frames])
-        finally:
-            await reply.close()
+        body = await whole(reply)
         try:
             parts = items.parse(body, missing)
             answer = self._put_together(asked, kept, dict(zip(map(_hashable, missing), parts, strict=True)))
         except Unfaithful as unfaithful:
             call.trace.note("cache", f"not kept: {unfaithful}")
             if part_of_it is call:
-                return Reply(reply.status, reply.headers, one(body))
+                return Reply(reply.status, reply.headers, body)
             call.trace.cache, call.trace.source = MISS, None  # as if it had not been asked, or shared, before
             if any(kept):  # what was kept and what is new do not go together: all must be made anew
                 return await self._fetch(call, identifier, asked, identities, [None] * len(asked))
@@ -157,7 +154,7 @@ class Items:
         if len(missing) < len(asked):
             call.trace.note("cache", f"asked for {len(missing)} of {len(asked)} items")
         self._keep(call, asked, identities, dict(zip(map(_hashable, missing), parts, strict=True)))
-        return Reply(reply.status, reply.headers, one(body if part_of_it is call else answer))
+        return Reply(reply.status, reply.headers, body if part_of_it is call else answer)
 
     @staticmethod
     def _put_together(asked: Sequence[Item], kept: Sequence[Kept | None], new: dict[object, Part]) -> bytes:
@@ -165,32 +162,16 @@ class Items:
         return items.assemble(parts, parts[0].model)
 
     def _keep(self, call: Call, asked: Sequence[Item], identities: Sequence[Identity], new: dict[object, Part]) -> None:
-        directives = call.wishes.directives
-        if directives.no_store or directives.ttl == 0 or call.trace.cache == COALESCED or not call.trace.is_whole:
+        if not may_keep(call) or call.trace.cache == COALESCED or not call.trace.is_whole:
             return
-        now, rule = self._clock(), self._rule
-        fresh = rule.ttl if directives.ttl is None else min(rule.ttl, directives.ttl)
-        made_by, seconds = maker(call.trace), spent(call.trace) / len(new)
+        now, seconds = self._clock(), spent(call.trace) / len(new)
         for item, identity in zip(asked, identities, strict=True):
             part = new.pop(_hashable(item), None)
             if part is None or len(part.embedding) > self._longest:
                 continue
-            scope = identity.scope
-            entry = Entry(
-                key=identity.key,
-                check=identity.check,
-                tenant=scope.tenant,
-                namespace=scope.namespace,
-                tags=(*rule.tags, *call.wishes.tags),
-                model=made_by.model,
-                upstream=made_by.upstream,
-                created=now,
-                expires=now + fresh,
-                dies=now + fresh,
-                seconds=seconds,
-                tokens=part.tokens,
-                parts=(),
-                answer=Answer.of_plain(part.dumps()),
+            answer = Answer.of_plain(part.dumps())
+            entry = entry_of(
+                call, identity, self._rule, answer, now=now, grace=0.0, seconds=seconds, tokens=part.tokens
             )
             self._cache.put(entry, identity.parts)
 

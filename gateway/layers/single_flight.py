@@ -132,7 +132,7 @@ class SingleFlight:
                 if head is None:
                     if flight.error is None:
                         return None
-                    coalesced(trace, Source("", ""))
+                    trace.note("single flight", "the call whose answer this one waited for failed")
                     raise flight.error.with_traceback(None)
                 is_live = head.status == 200 and call.wants_stream and is_stream(head.headers)
                 if not is_live:

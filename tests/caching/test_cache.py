@@ -134,6 +134,21 @@ class FakeStoreOf(FakeStore):
         self.values = other.values
 
 
+class Counted(FakeStore):
+    """It answers when it is told to, and counts how often it was asked."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.looks = 0
+        self.answers = asyncio.Event()
+
+    async def get(self, key: bytes) -> Entry | None:
+        """The entry, in its time."""
+        self.looks += 1
+        await self.answers.wait()
+        return await super().get(key)
+
+
 class Slow(FakeStore):
     """Each get waits until it is told to go on."""
 
@@ -165,6 +180,24 @@ async def test_removed_while_looked_up(how: str) -> None:
     store.go_on.set()
     assert await looking is None
     assert cache.peek(key("a")) is None
+
+
+async def test_looks_are_shared() -> None:
+    """Equal calls at once are one look behind; one of them that is cancelled does not take it from the others."""
+    clock = Clock()
+    store = Counted(clock)
+    made = entry()
+    await store.put([made])
+    cache = idle(store, clock)
+    first, *others = [asyncio.create_task(cache.get(made.key)) for _ in range(5)]
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    store.answers.set()
+    assert all(same(await other, made) for other in others)
+    assert store.looks == 2  # the cancelled one, and one for all others
+    assert same(await cache.get(made.key), made)
+    assert store.looks == 2
 
 
 async def test_purge() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
@@ -170,3 +171,36 @@ async def test_close_stops_the_probe() -> None:
     await guard.close()
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_busy_loop_is_not_a_failure() -> None:
+    """An answer that came while the event loop was busy for longer than the deadline counts as in time."""
+    store = FakeStore(Clock())
+    guard = guarded(store)
+    await guard.put([entry()])
+
+    async def answered_soon() -> str:
+        soon = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.005, soon.set_result, "answer")
+        asyncio.get_running_loop().call_soon(time.sleep, 0.06)  # three deadlines
+        return str(await soon)
+
+    assert await guard.ask(answered_soon) == "answer"
+    assert not guard.is_failing
+    await guard.close()
+
+
+async def test_a_late_answer_is_a_failure_on_a_busy_loop_too() -> None:
+    """What is forgiven for a busy loop is bounded: a store that never answers is given up."""
+    guard = guarded(FakeStore(Clock()))
+
+    async def never() -> None:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.03)
+        await asyncio.Event().wait()
+
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await guard.ask(never)
+    assert time.monotonic() - began < 1.0
+    assert guard.is_failing
+    await guard.close()

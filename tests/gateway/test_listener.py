@@ -177,3 +177,14 @@ async def test_http_1_0(tmp_path: Path) -> None:
         got = await g.raw(head().replace(b"HTTP/1.1", b"HTTP/1.0") + BODY)
     assert got.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in got
+
+
+async def test_wishes_on_two_lines(tmp_path: Path) -> None:
+    """`Cache-Control` on two lines is one list (RFC 9110, 5.3): a later line takes nothing back."""
+    body = orjson.dumps({"model": "m", "messages": MESSAGES, "temperature": 0})
+    lines = ("cache-control: no-cache", "cache-control: max-age=100")
+    async with FakeOpenAI() as fake, gateway(tmp_path, POLICY.format(url=fake.url)) as g:
+        for _ in range(2):
+            got = await g.raw(head(*lines, length=len(body)) + body)
+            assert b"x-cache: MISS" in got
+    assert len(fake.requests) == 2

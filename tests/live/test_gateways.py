@@ -68,7 +68,7 @@ async def test_hit_elsewhere(three: list[Gateway], upstream: Counting) -> None:
     question = unheard()
     first = await call(three[0].port, chat(question))
     assert first.source == "MISS"
-    await asyncio.sleep(1.5)  # it is written behind the call, and who comes meanwhile shares the flight
+    await asyncio.sleep(0.5)  # it is written behind the call
     for other in three[1:]:
         for stream in (False, True):
             answer = await call(other.port, chat(question, stream=stream))
@@ -206,7 +206,7 @@ async def test_leader_stopped_beyond_its_lease(three: list[Gateway], upstream: C
         assert not each.errors
     texts = {answer.text, old.text}
     assert len(texts) == 2
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.5)
     later = [await call(each.port, chat(question, stream=stream)) for each in three for stream in (False, True)]
     assert {each.text for each in later} <= texts
     assert {each.headers["x-cache"] for each in later} == {"HIT"}

@@ -12,7 +12,7 @@ import pytest
 
 from caching.connection import Client, connect
 from caching.errors import StoreUnavailable
-from caching.lease import BLOCK, PATIENCE, End, Event, Failed, Follow, Frame, Head, Lead, Leases, Lost, Stored
+from caching.lease import BLOCK, PATIENCE, SETTLED, End, Event, Failed, Follow, Frame, Head, Lead, Leases, Lost, Stored
 from caching.stores.redis import entry_name
 from tests.redis_servers import redis_server, sentinel
 
@@ -418,3 +418,28 @@ async def _led_again(leases: Leases, seconds: float) -> bool:
             pass
         await asyncio.sleep(0.1)
     return False
+
+
+async def test_lease_ends_before_its_log(gateways: Gateways) -> None:
+    """A log can be read for long after a stored end, but who comes anew soon leads: the answer may have been purged."""
+    first, second = gateways.add(linger=30.0), gateways.add()
+    leader = await lead(first)
+    flight = await join(second)
+    tell(leader)
+    await leader.finish(stored=True)
+    await asyncio.sleep(SETTLED + 0.1)
+    await lead(second)
+    assert await read(second, flight) == ALL
+
+
+async def test_close_lets_the_last_word_out(gateways: Gateways) -> None:
+    """A gateway that closes right after an answer's end still tells the others that it has ended."""
+    first, second = gateways.add(), gateways.add()
+    leader = await lead(first)
+    flight = await join(second)
+    tell(leader)
+    ending = asyncio.create_task(leader.finish(stored=False))
+    await asyncio.sleep(0)
+    await first.close()
+    assert await ending
+    assert await read(second, flight) == ALL

@@ -16,7 +16,7 @@ from tests.live.callers import Answer, call, chat, unheard
 from tests.live.stage import gateways
 from tests.running import Gateway, free_port
 
-FOLLOWED = 2.5  # seconds after which every gateway's memory has followed
+FOLLOWED = 2.0  # seconds after which every gateway's memory has followed
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ async def everywhere(running: list[Gateway], question: str, **headers: str) -> l
 async def known(running: list[Gateway], question: str, **headers: str) -> None:
     """Have the answer in every gateway's memory."""
     await everywhere(running, question, **headers)
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.5)
     assert {answer.source for answer in await everywhere(running, question, **headers)} == {"exact"}
 
 

@@ -139,18 +139,18 @@ async def test_redis_falls_silent(stand: Stand, upstream: Counting) -> None:
     """While Redis accepts and never answers, calls wait for one deadline until the breaker is open, then for none."""
     told = [len(state_lines(gateway)) for gateway in stand.gateways]
     async with under_load(stand) as load:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.2)
         stand.redis.pause()
         paused = monotonic()
         try:
             await asyncio.sleep(1.0)
             is_open = monotonic()
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(1.5)
             await alive(stand)
         finally:
             stand.redis.resume()
         resumed = monotonic()
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(1.8)
     usual, at_first = load.between(0.0, paused), load.between(paused, is_open)
     then, after = load.between(is_open, resumed), load.between(resumed, monotonic())
     for name, took in (("usual", usual), ("at first", at_first), ("then", then), ("after", after)):
@@ -172,14 +172,14 @@ async def test_redis_dies_and_comes_back(stand: Stand, upstream: Counting) -> No
     """When Redis is killed and started again, empty, no call fails and soon the gateways share again."""
     told = [len(state_lines(gateway)) for gateway in stand.gateways]
     async with under_load(stand) as load:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.0)
         killed = monotonic()
         stand.redis.kill()
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(1.5)
         await alive(stand)
         started = monotonic()
         await asyncio.to_thread(stand.redis.start)
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(1.5)
     usual, without = load.between(0.0, killed), load.between(killed, started)
     assert slow(without) < slow(usual) + DEADLINE + GRACE
     assert statistics.median(without) < statistics.median(usual) + DEADLINE / 2

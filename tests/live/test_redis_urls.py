@@ -18,7 +18,7 @@ async def test_shared(url: str, tmp_path: Path) -> None:
         try:
             question, together = unheard(), unheard()
             miss = await call(first.port, chat(question))
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(0.5)
             hit = await call(second.port, chat(question, stream=True))
             ports = (first.port, second.port) * 10
             answers = await asyncio.gather(*(call(port, chat(together)) for port in ports))
