@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from caching.entry import Entry
-from caching.errors import StoreUnavailable, Unfaithful
+from caching.errors import CachingError, StoreUnavailable
 from caching.stores import Purged, Selection, Store
 from caching.stores.memory import Memory, weight
 
@@ -54,11 +55,11 @@ class Cache:
         self._waiting: dict[bytes, _Waiting] = {}  # to be written
         self._waiting_bytes = 0
         self._drops: dict[bytes, int] = {}  # to be dropped from the slow store, with the removal that said so
-        self._looks: dict[bytes, asyncio.Future[bool]] = {}  # under way in the slow store; whether it could tell
+        self._looks: dict[bytes, asyncio.Future[tuple[Entry | None] | None]] = {}  # under way in the slow store
         self._lost = 0  # entries and drops there was no room for
         self._removals = 0  # drops and purges so far: what was looked up across one may be gone
         self._last_purge: int | None = None  # of the slow store's; None before the first look
-        self._blind = False  # the first look failed
+        self._blind = False  # no look so far could tell
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._closing = False
@@ -86,24 +87,28 @@ class Cache:
             under_way = self._looks.get(key)
             if under_way is None:
                 return await self._look(slow, key)
-            if await asyncio.shield(under_way):  # one who is cancelled must not wake the others
-                return self._memory.get(key)
+            looked = await asyncio.shield(under_way)  # one who is cancelled must not wake the others
+            if looked is not None:
+                return looked[0]
 
     async def _look(self, slow: Store, key: bytes) -> Entry | None:
         """Look into the slow store for all who ask meanwhile: a thousand equal calls are one look."""
-        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[tuple[Entry | None] | None] = asyncio.get_running_loop().create_future()
         self._looks[key] = ended
-        is_told = False
+        looked: tuple[Entry | None] | None = None
+        try:
+            looked = (await self._found_behind(slow, key),)
+        finally:
+            del self._looks[key]
+            ended.set_result(looked)  # None where this caller was cancelled: another one looks
+        return looked[0]
+
+    async def _found_behind(self, slow: Store, key: bytes) -> Entry | None:
         removals = self._removals
         try:
             found = await slow.get(key)
-            is_told = True
         except StoreUnavailable:
-            is_told = True
             return None
-        finally:
-            del self._looks[key]
-            ended.set_result(is_told)  # else this caller was cancelled: another one looks
         if found is None or removals != self._removals or not found.usable(self._clock()):
             return None
         return found if self._memory.put(found) else None
@@ -199,7 +204,7 @@ class Cache:
     async def _work(self) -> None:
         try:
             while not self._closing:
-                await self._follow()
+                await self._outlive(self._follow())
                 await self._write_until(asyncio.get_running_loop().time() + self._follow_seconds)
             async with asyncio.timeout(FLUSH_SECONDS):
                 while await self._write():
@@ -209,6 +214,15 @@ class Cache:
         finally:
             if self._slow is not None:
                 await self._slow.close()
+
+    async def _outlive(self, work: Awaitable[None], cost: int = 0) -> None:
+        """Do a piece of the task's work; a fault of our own costs that piece, of so many entries and drops."""
+        try:
+            await work
+        except Exception as fault:  # noqa: BLE001 - else one bad entry would end the task: nothing written any more, no purge followed
+            self._lost += cost
+            places = "".join(traceback.format_tb(fault.__traceback__))  # and not its text, which may quote an answer
+            logger.error("cache: a fault of its own, %s; calls go on\n%s", type(fault).__name__, places)
 
     async def _write_until(self, end: float) -> None:
         """Write whatever comes, until it is time to look for purges again."""
@@ -234,8 +248,7 @@ class Cache:
             batch = list(islice(self._waiting.values(), BATCH))
             if not drops and not batch:
                 return False
-            entries = await self._folded(batch)
-            await self._write_slowly(list(drops), entries)
+            await self._outlive(self._hand_over(list(drops), batch), len(drops) + len(batch))
             for key, removal in drops.items():
                 if self._drops[key] == removal:  # not dropped once more meanwhile
                     del self._drops[key]
@@ -254,8 +267,9 @@ class Cache:
                 self._memory.drop(waits.entry.key)
         return [whole for whole in folded if whole is not None]
 
-    async def _write_slowly(self, drops: Sequence[bytes], entries: Sequence[Entry]) -> None:
+    async def _hand_over(self, drops: Sequence[bytes], batch: Sequence[_Waiting]) -> None:
         """What the slow store does not take now is lost to it: it is a cache, and more is coming."""
+        entries = await self._folded(batch)
         if self._slow is None:
             return
         try:
@@ -270,17 +284,18 @@ class Cache:
         """Do in memory what others' purges did to the slow store."""
         if self._slow is None:
             return
+        blind, self._blind = self._blind, True
         try:
             purges = await self._slow.purges(self._last_purge or 0)
         except StoreUnavailable:
-            self._blind = True
             return
         if self._last_purge is not None:
             for _, selection in purges:
                 self._purge_here(selection)
-        elif self._blind:  # which of these purges came after memory began to fill is not known
+        elif blind:  # which of these purges came after memory began to fill is not known
             self._memory.clear()
         self._last_purge = max([self._last_purge or 0, *(seq for seq, _ in purges)])
+        self._blind = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,13 +308,13 @@ class _Waiting:
 
 
 def _fold(batch: Sequence[_Waiting]) -> list[Entry | None]:
-    """Make the plain form of every answer, and its entry's parts; None for one that has no such form."""
+    """Make the plain form of every answer, and its entry's parts; None for one that has no such form or no parts."""
     folded: list[Entry | None] = []
     for waits in batch:
         try:
             waits.entry.answer.plain()
             folded.append(waits.entry if waits.parts is None else replace(waits.entry, parts=waits.parts()))
-        except Unfaithful:
+        except CachingError:
             folded.append(None)
         time.sleep(0)  # hands the interpreter's lock to the event loop; else this thread holds it for milliseconds
     return folded

@@ -128,6 +128,10 @@ class Guarded:
         """The store's, within the time of a write."""
         return await self._within(self._writing, self._store.purges, after)
 
+    async def newest(self, most: int) -> list[Entry]:
+        """The store's; an operator's wait."""
+        return await self._within(ADMIN_SECONDS, self._store.newest, most)
+
     async def usage(self) -> tuple[int, int]:
         """The store's, within the time of a write."""
         return await self._within(self._writing, self._store.usage)

@@ -201,8 +201,9 @@ class _Batch:
 class _Redis:
     """The commands of this module. All raise StoreUnavailable."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: Client, tail: Client, prefix: str) -> None:
         self._client: Any = client  # redis-py's types differ between its client and its cluster client
+        self._tail: Any = tail
         self._prefix = checked_prefix(prefix)
         self._acquire = client.register_script(_ACQUIRE)
         self._write = client.register_script(_WRITE)
@@ -229,7 +230,7 @@ class _Redis:
     async def read(self, log: str, after: int, block: float | None) -> _Records:
         """The next records of a log, after waiting for them at most `block` seconds; numbers and their fields."""
         async with in_time():
-            streams = await self._client.xread({log: f"{after}-0"}, COUNT, block and _ms(block))
+            streams = await self._tail.xread({log: f"{after}-0"}, COUNT, block and _ms(block))
         return list(streams[0][1]) if streams else []
 
     async def watch(self, names: _Names, follower: str) -> int:
@@ -249,21 +250,22 @@ class _Redis:
 class Leases:
     """Who leads which call, over all gateways on one Redis.
 
-    Readers that wait each hold a connection, so it should have a client of its own. `lease` is how long a leader may
-    be silent before others take over, `linger` how long an ended log can still be read, both in seconds; `max_bytes`
-    bounds what one flight puts into Redis.
+    Readers that wait each hold a connection of `tail`, so that should be another client. `lease` is how long a leader
+    may be silent before others take over, `linger` how long an ended log can still be read, both in seconds;
+    `max_bytes` bounds what one flight puts into Redis.
     """
 
     def __init__(
         self,
         client: Client,
         *,
+        tail: Client | None = None,
         prefix: str = "sluice",
         lease: float = 2.0,
         linger: float = 5.0,
         max_bytes: int = 8 * 1024 * 1024,
     ) -> None:
-        self._redis = _Redis(client, prefix)
+        self._redis = _Redis(client, client if tail is None else tail, prefix)
         self._terms = _Terms(lease, linger, max_bytes)
         self._leading: dict[asyncio.Task[None], Lead] = {}
 

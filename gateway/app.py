@@ -80,7 +80,8 @@ class DataPlane:
         upstreams = {name: str(station.breaker.state(monotonic())) for name, station in pipeline.stations.items()}
         upstreams.update(dict.fromkeys(waiting, "starting"))
         ledger = self._journal.health()
-        whole = not waiting and ledger == "ok" and runtime.last_refusal is None
+        cache, cache_is_whole = _cache(pipeline.caches.status())
+        whole = not waiting and ledger == "ok" and cache_is_whole and runtime.last_refusal is None
         whole = whole and all(state == "closed" for state in upstreams.values())
         starting = bool(waiting) and len(waiting) == len(pipeline.stations)
         status = "draining" if self.is_draining else "starting" if starting else "ready" if whole else "degraded"
@@ -89,6 +90,7 @@ class DataPlane:
             "policy": pipeline.loaded.version,
             "policy_edit_refused": runtime.last_refusal is not None,
             "ledger": ledger,
+            "cache": cache,
             "upstreams": upstreams,
         }
         return 503 if status in ("draining", "starting") else 200, orjson.dumps(told)
@@ -101,6 +103,13 @@ class DataPlane:
         if name not in names:
             raise UnknownModel(f"The model '{name[:200]}' does not exist.", param="model")
         return orjson.dumps(_model_card(name))
+
+
+def _cache(status: Mapping[str, Any]) -> tuple[str, bool]:
+    """How the caches are, in words, and whether they are as the policy wants them."""
+    if status["store"] == "open":
+        return f"store: {status['reason']}", False
+    return ("memory only" if status["store"] == "none" else "ok"), True
 
 
 def _path(target: bytes) -> str:

@@ -76,13 +76,14 @@ def _on_redis(policy: CachePolicy, memory: Memory, url: str) -> Caches:
     from caching.stores.redis import RedisStore  # noqa: PLC0415
 
     guard = Guarded(RedisStore(connect(url)), deadline=policy.deadline)
-    client = connect(url)  # of their own: those who follow each hold a connection
+    client, tail = connect(url), connect(url)  # those who follow each hold a connection, and leases must not wait
 
     async def hang_up() -> None:
-        with suppress(*FAILURES):
-            await client.aclose()
+        for each in (client, tail):
+            with suppress(*FAILURES):
+                await each.aclose()
 
-    return _started(Caches(Cache(memory, guard), Leases(client), guard, hang_up=hang_up))
+    return _started(Caches(Cache(memory, guard), Leases(client, tail=tail), guard, hang_up=hang_up))
 
 
 def _started(caches: Caches) -> Caches:

@@ -102,10 +102,10 @@ def explain(
     redis_url: RedisOption = "",
 ) -> None:
     """Print the layers a call would pass, in order, and why."""
-    asked = None if body is None else Asked(body.read(), namespace, state, redis_url)
+    asked = None if body is None else Asked(body.read(), namespace, state)
     try:
         loaded = load(policy, os.environ)
-        typer.echo(explain_call(loaded, model, tenant, endpoint, asked))
+        typer.echo(explain_call(loaded, model, tenant, endpoint, asked, redis_url))
     except (PolicyError, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
@@ -125,6 +125,14 @@ def bench_overhead(context: typer.Context) -> None:
 def bench_cache(context: typer.Context) -> None:
     """The cache library by itself: keys, lookups among a million entries, byte bounds, what is worth keeping."""
     _bench("benchmarks.cache", context.args)
+
+
+@bench_app.command(
+    "flight", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def bench_flight(context: typer.Context) -> None:
+    """Equal calls at once over real gateways, and what calls wait for when their Redis falls silent or dies."""
+    _bench("benchmarks.flight", context.args)
 
 
 @bench_app.command(

@@ -17,17 +17,21 @@ from caching.directives import NONE
 from caching.eligibility import Freshness, usable
 from caching.entry import Entry
 from caching.errors import StoreUnavailable, Unkeyable
+from caching.guard import Guarded
 from caching.identity import Identifier, Identity
 from caching.misses import explained, nearest
+from caching.stores import Store
 from gateway import wire, wishes
-from gateway.admin.caches import newest, opened, where
+from gateway.admin.caches import opened, where
+from gateway.build import Kind, Step, Tools, plan
 from gateway.call import Call, Caller, Reply
 from gateway.errors import GatewayError, NotCached
-from gateway.runtime import Runtime, Way
+from gateway.runtime import Pipeline, Runtime, Way
 from gateway.settings import WEIGHTS
 from gateway.trace import Trace
 from policies.loader import LoadedPolicy
-from policies.model import ENDPOINTS
+from policies.model import ENDPOINTS, Rule
+from routing.budget import RetryBudget
 
 LOOKED_AT = 10_000  # entries, in search of the nearest
 SHOWN = 5  # inputs of an embeddings call told of one by one
@@ -43,17 +47,21 @@ class Asked:
     body: bytes
     namespace: str = ""
     state: Path | None = Path(".sluice")  # None: workers keep answers in memory only
-    redis_url: str = ""
 
 
-def explain(loaded: LoadedPolicy, model: str, tenant: str, endpoint: str, asked: Asked | None = None) -> str:
-    """The pipeline of one kind of call, a layer a line. Raises ValueError with the reason if it would be refused."""
+def explain(
+    loaded: LoadedPolicy, model: str, tenant: str, endpoint: str, asked: Asked | None = None, redis_url: str = ""
+) -> str:
+    """The pipeline of one kind of call, a layer a line, as it is with workers on this Redis.
+
+    Only with `asked` are stores looked into. Raises ValueError with the reason if the call would be refused.
+    """
     if endpoint not in ENDPOINTS:
         raise ValueError(f"There is no endpoint '{endpoint}'; there are {', '.join(ENDPOINTS)}.")
-    if asked is not None and not loaded.policy.cache.disk and not asked.redis_url:
+    if asked is not None and not loaded.policy.cache.disk and not redis_url:
         asked = replace(asked, state=None)
     try:
-        return asyncio.run(_explain(_without_store(loaded), model, Caller(tenant), endpoint, asked))
+        return asyncio.run(_explain(_without_store(loaded), Kind(model, tenant, endpoint), asked, redis_url))
     except GatewayError as error:
         raise ValueError(error.message) from error
 
@@ -65,18 +73,38 @@ def _without_store(loaded: LoadedPolicy) -> LoadedPolicy:
     return replace(loaded, path=loaded.path.absolute(), policy=policy.model_copy(update={"cache": cache}))
 
 
-async def _explain(loaded: LoadedPolicy, model: str, caller: Caller, endpoint: str, asked: Asked | None) -> str:
+async def _explain(loaded: LoadedPolicy, kind: Kind, asked: Asked | None, redis_url: str) -> str:
     with TemporaryDirectory() as state:
         runtime = Runtime(Path(state), WEIGHTS)
         await runtime.load(loaded)
         try:
-            way = runtime.pipeline.way(caller, model, endpoint)
+            way = runtime.pipeline.way(Caller(kind.tenant), kind.model, kind.endpoint)
+            if redis_url:
+                way = replace(way, steps=_steps_over_redis(runtime.pipeline, way.rule, kind, redis_url))
             told = _layers(loaded, way)
             if asked is not None:
-                told += ["", *await _cached(way, _call(model, caller, endpoint, asked), asked)]
+                told += ["", *await _cached(way, _call(kind, asked), asked, redis_url)]
         finally:
             await runtime.aclose()
     return "\n".join(told)
+
+
+def _steps_over_redis(pipeline: Pipeline, rule: Rule, kind: Kind, url: str) -> list[Step]:
+    """The layers with those over Redis among them. Clients connect when first used, and these never are.
+
+    Raises ValueError if the URL is none.
+    """
+    # Imported here: only a gateway with Redis should pay for loading its client.
+    from caching.connection import connect  # noqa: PLC0415
+    from caching.lease import Leases  # noqa: PLC0415
+    from caching.stores.redis import RedisStore  # noqa: PLC0415
+
+    client = connect(url)
+    policy = pipeline.loaded.policy
+    guard = Guarded(RedisStore(client), deadline=policy.cache.deadline)
+    caches = replace(pipeline.caches, leases=Leases(client), guard=guard)
+    budgets = {rule.name: RetryBudget(rule.retry.budget)}
+    return plan(policy, rule, kind, Tools(pipeline.stations, caches, budgets, pipeline.background))
 
 
 def _layers(loaded: LoadedPolicy, way: Way) -> list[str]:
@@ -90,8 +118,9 @@ def _layers(loaded: LoadedPolicy, way: Way) -> list[str]:
     ]
 
 
-def _call(model: str, caller: Caller, endpoint: str, asked: Asked) -> Call:
+def _call(kind: Kind, asked: Asked) -> Call:
     """The call as it would come down from the edge. Raises BadRequest, or ValueError if it names another model."""
+    model, endpoint = kind.model, kind.endpoint
     fields = wire.parse_body(asked.body)
     named = wire.check(endpoint, {"model": model, **fields})
     if named != model:
@@ -103,11 +132,11 @@ def _call(model: str, caller: Caller, endpoint: str, asked: Asked) -> Call:
         fields = wishes.without_litellm({"model": model, **fields})
         body = wire.dumps(fields)
     now = time.monotonic()
-    trace = Trace("explain", time.time(), now, endpoint, caller.tenant, model=model)
-    return Call(endpoint, model, body, fields, caller, trace, deadline=now, wishes=wished)
+    trace = Trace("explain", time.time(), now, endpoint, kind.tenant, model=model)
+    return Call(endpoint, model, body, fields, Caller(kind.tenant), trace, deadline=now, wishes=wished)
 
 
-async def _cached(way: Way, call: Call, asked: Asked) -> list[str]:
+async def _cached(way: Way, call: Call, asked: Asked, redis_url: str) -> list[str]:
     """What the cache has to do with this call."""
     try:
         identities = await _identities(way, call)
@@ -118,15 +147,16 @@ async def _cached(way: Way, call: Call, asked: Asked) -> list[str]:
     if asked.state is None:
         return [EQUALS, "store  none: answers are kept in the workers' memory only, which cannot be looked into"]
     try:
-        return [EQUALS, *await _stored(identities, asked.state, asked.redis_url, way.rule.cache.stale_while_revalidate)]
+        return [EQUALS, *await _stored(identities, asked.state, redis_url, way.rule.cache.stale_while_revalidate)]
     except StoreUnavailable as error:
-        return [EQUALS, f"store  {where(asked.state, asked.redis_url)} cannot be had: {error}"]
+        return [EQUALS, f"store  {where(asked.state, redis_url)} cannot be had: {error}"]
 
 
 async def _stored(identities: Sequence[Identity], state: Path, redis_url: str, stale_ok: float) -> list[str]:
     """What the store has for these. Raises StoreUnavailable."""
-    found = await _look_up(identities, state, redis_url)
-    near = await _nearest(identities[0], state, redis_url) if found[0] is None else []
+    async with opened(state, redis_url) as store:
+        found = await _look_up(store, identities)
+        near = await _nearest(store, identities[0]) if found[0] is None else []
     lines = [_entry(entry, time.time(), stale_ok) for entry in found]
     if len(found) > 1:
         kept = sum(entry is not None for entry in found)
@@ -173,18 +203,17 @@ async def _identities(way: Way, call: Call) -> Sequence[Identity]:
     return [identifier.identify(body, wire.dumps(body)) for body in bodies]
 
 
-async def _look_up(identities: Sequence[Identity], state: Path, redis_url: str) -> list[Entry | None]:
-    async with opened(state, redis_url) as store:
-        found = [await store.get(identity.key) for identity in identities]
+async def _look_up(store: Store, identities: Sequence[Identity]) -> list[Entry | None]:
+    found = [await store.get(identity.key) for identity in identities]
     return [
         entry if entry and (entry.check, entry.tenant) == (identity.check, identity.scope.tenant) else None
         for entry, identity in zip(found, identities, strict=True)
     ]
 
 
-async def _nearest(identity: Identity, state: Path, redis_url: str) -> list[str]:
+async def _nearest(store: Store, identity: Identity) -> list[str]:
     """In what the call differs from that of this tenant's kept ones that is most like it."""
-    entries = {entry.parts: entry for entry in await newest(state, redis_url, LOOKED_AT)}
+    entries = {entry.parts: entry for entry in await store.newest(LOOKED_AT)}
     near = nearest(identity.parts(), entries)
     if near is None:
         return ["       nothing is kept for this tenant"]

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from gateway.trace import HITS, Trace, Usage
+from gateway.trace import Trace, Usage
 
 Labels = tuple[str, ...]
 
@@ -49,7 +49,9 @@ DROPPED = Family("sluice_ledger_dropped_total", "Records that the ledger could n
 CACHE_CALLS = Family(
     "sluice_cache_calls_total", "Calls ended, by what the caches had to do with them.", ("kind", "endpoint", "model")
 )
-SAVED = Family("sluice_cache_saved_tokens_total", "Tokens that hits saved.", ("kind", "model"))
+SAVED = Family(
+    "sluice_cache_saved_tokens_total", "Tokens that hits saved, and kept parts of misses.", ("kind", "model")
+)
 COUNTERS = (CALLS, TOKENS, ATTEMPTS, DROPPED, CACHE_CALLS, SAVED)
 
 _TIMED = ("endpoint", "model", "streamed")
@@ -237,8 +239,8 @@ class Metrics:
         tally.time(trace)
         if trace.usage is not None:
             tally.use(trace.usage)
-        if kind in HITS and trace.source is not None and trace.source.tokens > 0:
-            tally.saved += min(trace.source.tokens, MAX_TOKENS)
+        if (saved := trace.saved_tokens) > 0:
+            tally.saved += min(saved, MAX_TOKENS)
 
     def drop(self, records: int) -> None:
         """Count records that the ledger could not keep."""

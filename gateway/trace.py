@@ -82,6 +82,7 @@ class Trace:
     cache: str = BYPASS
     age: int | None = None  # seconds since the answer was made, where it came from a cache
     source: Source | None = None  # who made it
+    saved: int = 0  # tokens of parts that were kept, in an answer that was partly new
     waited: float = 0.0  # seconds in which another call's flight was waited for
     broke: str = ""  # why an answer that came from another call's flight broke off after it had begun
     identity: Parts | None = None  # what the cache tells this call apart by, where it could have had an equal
@@ -94,6 +95,11 @@ class Trace:
     def answered_by(self) -> Attempt | None:
         """The attempt whose bytes the client got, if any upstream answered."""
         return self.attempts[-1] if self.attempts and not self.attempts[-1].fault else None
+
+    @property
+    def saved_tokens(self) -> int:
+        """Tokens that this call did not cost, because the answer or parts of it were there already."""
+        return self.saved + (self.source.tokens if self.source is not None and self.cache in HITS else 0)
 
     @property
     def is_whole(self) -> bool:

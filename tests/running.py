@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on at the moment, below those that the system gives to outgoing connections."""
+    while True:
+        port = 15_000 + secrets.randbelow(17_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True)
@@ -69,25 +72,6 @@ class Gateway:
         token = (self.state / "admin.token").read_text().strip()
         url = f"http://127.0.0.1:{self.admin_port}{path}"
         return httpx.get(url, headers={"authorization": f"Bearer {token}"}, timeout=10)
-
-    def workers(self) -> list[int]:
-        """The process ids of its data workers."""
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid), "-f", "gateway.worker"], capture_output=True, text=True, check=False
-        )
-        return [int(line) for line in found.stdout.split()]
-
-    def signal_workers(self, number: signal.Signals) -> None:
-        """Have it befall all of its data workers."""
-        for worker in self.workers():
-            os.kill(worker, number)
-
-    def is_alive(self) -> bool:
-        """Say whether the data plane answers."""
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
 
     def workers(self) -> list[int]:
         """The process ids of its data workers."""

@@ -97,6 +97,10 @@ class Store(Protocol):
         """The purges others made, in order, whose number is above `after`; so that memory in front can follow."""
         ...
 
+    async def newest(self, most: int) -> list[Entry]:
+        """At most so many entries that may still be used: the newest first, or any, where the store cannot tell."""
+        ...
+
     async def ping(self) -> None:
         """Return if the store works."""
         ...

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -35,6 +36,10 @@ _IN_A_MILLISECOND = 1_000_000  # purges
 def entry_name(prefix: str, key: bytes) -> str:
     """The name an entry lies under; what stands in braces decides its slot in a Cluster."""
     return f"{prefix}:e:{{{key.hex()}}}"
+
+
+def _key(name: str) -> bytes:
+    return bytes.fromhex(name[name.rindex("{") + 1 : -1])
 
 
 def checked_prefix(prefix: str) -> str:
@@ -112,6 +117,16 @@ class RedisStore:
         found = await self._announced(after)
         return [(number, selection) for number, selection, _ in found if number not in self._own]
 
+    async def newest(self, most: int) -> list[Entry]:
+        """At most so many entries that may still be used; any, for Redis does not know the newest."""
+        found: dict[bytes, Entry] = {}
+        async with aclosing(self._pages()) as pages:
+            async for names in pages:
+                found |= {entry.key: entry for entry in await self._usable(names)}
+                if len(found) >= most:
+                    break
+        return list(found.values())[:most]
+
     async def ping(self) -> None:
         """Return if Redis answers."""
         async with in_time():
@@ -120,7 +135,7 @@ class RedisStore:
     async def usage(self) -> tuple[int, int]:
         """How many entries there are and the bytes of their values; of a big Redis all its keys and all its memory."""
         async with in_time():
-            keys = await self._client.dbsize()
+            keys = await self._client.dbsize(**self._everywhere)
         if keys > COUNTED:
             return keys, await self._memory()
         entries = size = 0
@@ -143,12 +158,26 @@ class RedisStore:
             raise StoreUnavailable("closed")
         return self._opened
 
-    async def _pages(self) -> AsyncIterator[list[str]]:
+    @property
+    def _everywhere(self) -> dict[str, Any]:
+        """What makes a command without a key go to every master of a Cluster; a server alone needs no such word."""
+        return {"target_nodes": RedisCluster.PRIMARIES} if isinstance(self._client, RedisCluster) else {}
+
+    async def _pages(self) -> AsyncGenerator[list[str], None]:
         """The names of all entries, PAGE at a time; one may come twice while Redis resizes its table."""
+        async with in_time():  # else a silent server would be noticed only after the time that a page may take
+            await self._client.ping(**self._everywhere)
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + ":e:{*}"
         names = self._client.scan_iter(match=pattern, count=4 * PAGE)
         while page := await _page(names):
             yield page
+
+    async def _usable(self, names: Sequence[str]) -> list[Entry]:
+        """Those of the entries under these names that may be given."""
+        now = self._clock()
+        read = zip(names, await self._ask("GET", names), strict=True)
+        found = [entry for name, data in read if data and (entry := Entry.loads(_key(name), data))]
+        return [entry for entry in found if entry.usable(now) and not self._cutoffs.refuse(entry)]
 
     async def _selected(self, names: Sequence[str], selection: Selection, now: float) -> dict[str, int]:
         """Those of the names that are selected, each with its bytes."""
@@ -158,7 +187,7 @@ class RedisStore:
         for name, data in zip(names, await self._ask("GET", names), strict=True):
             if data is None:
                 continue
-            entry = Entry.loads(bytes.fromhex(name[name.rindex("{") + 1 : -1]), data)
+            entry = Entry.loads(_key(name), data)
             if entry is None or selection.fits(entry, now):
                 found[name] = len(data)
         return found
@@ -183,10 +212,9 @@ class RedisStore:
     async def _memory(self) -> int:
         """Bytes of memory that Redis uses; of a Cluster, all its masters."""
         async with in_time():
-            if isinstance(self._client, RedisCluster):
-                told = await self._client.info("memory", target_nodes=RedisCluster.PRIMARIES)
-                return sum(node["used_memory"] for node in told.values())
-            return int((await self._client.info("memory"))["used_memory"])
+            told = await self._client.info("memory", **self._everywhere)
+        nodes = told.values() if self._everywhere else [told]
+        return sum(int(node["used_memory"]) for node in nodes)
 
     async def _announce(self, selection: Selection, now: float) -> None:
         record = {"selection": orjson.dumps(selection.as_dict()), "at": repr(now)}

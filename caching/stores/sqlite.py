@@ -28,13 +28,14 @@ from caching.bloom import Bloom
 from caching.entry import Entry
 from caching.errors import StoreUnavailable
 from caching.stores import Purged, Selection
-from caching.stores.file import Bounds, Foreign, OtherVersion, Table, connect, transaction
+from caching.stores.file import LAST_ID, Bounds, Foreign, OtherVersion, Table, connect, transaction
 
 logger = logging.getLogger("sluice.caching")
 
 BUSY_SECONDS = 0.25  # how long one statement waits for another process's transaction
 SMALLEST_FILTER = 1 << 14  # keys
 ASKED_AT_ONCE = 64  # keys looked up in one piece of work
+PUT_AT_ONCE = 64  # entries
 HITS_HELD = 256  # keys whose hits wait for the next write, until they are written for their own sake
 MOVED_SECONDS = 60.0  # not more than once in this time is a file moved aside: a dying disk would make every one corrupt
 
@@ -66,7 +67,8 @@ T = TypeVar("T")
 class SqliteStore:
     """A Store in the file at `path`; it takes at most about 1.2 times `max_bytes` of disk.
 
-    No entry is kept longer than `retention` seconds after it was made. Opening starts at once, in the thread.
+    With no bytes at all it keeps nothing, and is there for processes to hear of each other's purges. No entry is kept
+    longer than `retention` seconds after it was made. Opening starts at once, in the thread.
     """
 
     def __init__(
@@ -92,7 +94,8 @@ class SqliteStore:
         self._identity: tuple[int, int] | None = None  # of the file that is, or was last, open
         self._moved_aside = -MOVED_SECONDS
         self._filling: Bloom | None = None
-        self._learned = 0  # the id up to which the filter knows the entries
+        self._learned = 0  # the id up to which the filter knows the entries, when it is filled
+        self._walked: bytes | None = None  # the key up to which the new filter was filled; None at the end
         # Written by the thread, read by the event loop.
         self._filter: Bloom | None = None
         self._thread.submit(self._open_quietly)
@@ -102,7 +105,7 @@ class SqliteStore:
     def may_hold(self, key: bytes) -> bool:
         """False only if the key is surely not in the file; entries of another process are known within a second."""
         known = self._filter
-        return known is None or key in known
+        return self._bounds.max_bytes > 0 and (known is None or key in known)
 
     async def get(self, key: bytes) -> Entry | None:
         """The entry under this key, if it is here and may still be used."""
@@ -114,8 +117,11 @@ class SqliteStore:
         return await found
 
     async def put(self, entries: Sequence[Entry]) -> None:
-        """Keep these entries in one transaction, all but those that cannot be kept."""
-        await self._run(self._put, entries)
+        """Keep these entries, all but those that cannot be kept; slice by slice, so that calls may look in between."""
+        if not self._bounds.max_bytes:
+            return
+        for start in range(0, len(entries), PUT_AT_ONCE):
+            await self._run(self._put, entries[start : start + PUT_AT_ONCE])
 
     async def drop(self, keys: Sequence[bytes]) -> None:
         """Forget these keys."""
@@ -149,6 +155,15 @@ class SqliteStore:
         """The purges other processes made whose number is above `after`."""
         found = await self._run(self._purges, after)
         return [(seq, selection) for seq, _, selection in found if seq not in self._own]
+
+    async def newest(self, most: int) -> list[Entry]:
+        """At most so many entries that may still be used, the one put last first."""
+        found: list[Entry] = []
+        before = LAST_ID
+        while before and len(found) < most:
+            some, before = await self._run(Table.newest, before, self._clock())
+            found += some
+        return found[:most]
 
     async def ping(self) -> None:
         """Return if the file can be read and written."""
@@ -240,7 +255,7 @@ class SqliteStore:
 
     def _begin_filter(self, table: Table) -> None:
         self._filling = Bloom(max(SMALLEST_FILTER, table.sums()[0] * 2))
-        self._learned = 0
+        self._learned, self._walked = table.last_id, b""
         self._again()
 
     def _again(self) -> None:
@@ -258,7 +273,10 @@ class SqliteStore:
         known = self._filling or self._filter
         if known is None:
             return
-        keys, last = table.keys(self._learned)
+        if self._filling is not None and self._walked is not None:
+            self._walk(table, self._filling)
+            return
+        keys, last = table.younger(self._learned)
         for key in keys:
             known.add(key)
         if last != self._learned:
@@ -266,6 +284,14 @@ class SqliteStore:
             self._again()
         elif self._filling is not None:
             self._filter, self._filling = self._filling, None
+
+    def _walk(self, table: Table, filling: Bloom) -> None:
+        """Take in the keys that were there when the filling began."""
+        keys = table.keys(self._walked or b"")
+        for key in keys:
+            filling.add(key)
+        self._walked = keys[-1] if keys else None
+        self._again()
 
     # The file and its troubles.
 

@@ -18,7 +18,7 @@ from caching.identity import Identity
 from gateway.call import Call, Handler, Reply
 from gateway.errors import DeadlinePassed, NotCached, UpstreamFailed
 from gateway.shared import entry_of, hit, maker, may_keep, spent
-from gateway.trace import COALESCED, EXACT, STALE
+from gateway.trace import EXACT, STALE
 from policies.caching import RuleCache
 
 Refresh = Callable[[Call, Handler], None]
@@ -107,7 +107,7 @@ class Exact:
     async def _fetch(self, call: Call) -> Reply:
         """Have it answered below, and keep what is worth it."""
         reply = await self._inner(call)
-        if reply.status != 200 or not may_keep(call) or call.trace.cache == COALESCED:
+        if reply.status != 200 or not may_keep(call) or call.trace.source is not None:  # made for another call
             return reply
         keeper = _Keeper(self, call, is_stream=reply.is_stream)
         return reply.tapped(keeper.see, keeper.end)

@@ -19,7 +19,7 @@ from gateway import wire
 from gateway.call import Call, Handler, Reply
 from gateway.errors import NotCached
 from gateway.shared import JSON, entry_of, may_keep, spent, whole
-from gateway.trace import BYPASS, COALESCED, EXACT, MISS, Source
+from gateway.trace import BYPASS, EXACT, MISS, Source
 from policies.caching import RuleCache
 
 BREATH = 64  # items made out before the other calls have their turn
@@ -152,6 +152,7 @@ class Items:
                 return await self._fetch(call, identifier, asked, identities, [None] * len(asked))
             return await self._inner(call)
         if len(missing) < len(asked):
+            call.trace.saved = sum(known.part.tokens for known in kept if known is not None)
             call.trace.note("cache", f"asked for {len(missing)} of {len(asked)} items")
         self._keep(call, asked, identities, dict(zip(map(_hashable, missing), parts, strict=True)))
         return Reply(reply.status, reply.headers, body if part_of_it is call else answer)
@@ -162,7 +163,7 @@ class Items:
         return items.assemble(parts, parts[0].model)
 
     def _keep(self, call: Call, asked: Sequence[Item], identities: Sequence[Identity], new: dict[object, Part]) -> None:
-        if not may_keep(call) or call.trace.cache == COALESCED or not call.trace.is_whole:
+        if not may_keep(call) or call.trace.source is not None or not call.trace.is_whole:
             return
         now, seconds = self._clock(), spent(call.trace) / len(new)
         for item, identity in zip(asked, identities, strict=True):

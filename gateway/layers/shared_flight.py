@@ -190,7 +190,7 @@ class SharedFlight:
             async with asyncio.timeout(max(0.0, call.deadline - since)):
                 head = await anext(events, Lost())
                 if isinstance(head, Failed):
-                    coalesced(call.trace, Source("", ""))
+                    call.trace.note("shared flight", "another gateway's call, whose answer this one waited for, failed")
                     raise load_error(head.data)
                 if not isinstance(head, Head):
                     return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.trace import HITS, Attempt, Source, Trace, Usage
+from gateway.trace import Attempt, Source, Trace, Usage
 
 Value = str | int | float | None
 Row = tuple[Value, ...]
@@ -59,7 +59,7 @@ def row(trace: Trace) -> Row:
         None if first is None else max(0.0, first - waited),
         trace.cache,
         trace.age,
-        source.tokens if source and trace.cache in HITS else 0,
+        trace.saved_tokens,
         _story(trace),
     )
 

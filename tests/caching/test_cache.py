@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from caching.cache import WAITING, Cache
+from caching.cache import WAITING, Cache, Parts
 from caching.entry import Entry
-from caching.errors import StoreUnavailable
+from caching.errors import StoreUnavailable, Unkeyable
 from caching.forms import Answer
 from caching.guard import Guarded
 from caching.stores import Purged, Selection, Store
@@ -194,7 +194,7 @@ async def test_looks_are_shared() -> None:
     first.cancel()
     await asyncio.sleep(0)
     store.answers.set()
-    assert all(same(await other, made) for other in others)
+    assert all(same(found, made) for found in await asyncio.gather(*others))
     assert store.looks == 2  # the cancelled one, and one for all others
     assert same(await cache.get(made.key), made)
     assert store.looks == 2
@@ -345,6 +345,67 @@ async def test_parts_come_later() -> None:
     assert held is not None
     assert held.parts == ()
     await cache.aclose()
+
+
+async def test_no_parts() -> None:
+    """An entry whose parts cannot be told is not kept, and costs the others of its batch nothing."""
+    clock = Clock()
+    store = FakeStore(clock)
+
+    def none() -> Parts:
+        raise Unkeyable("it cannot be told apart")
+
+    async with started(store, clock) as cache:
+        cache.put(entry("a"))
+        cache.put(entry("b"), none)
+        await settled(cache)
+        assert cache.peek(key("b")) is None
+        assert list(store.values) == [key("a")]
+
+
+async def test_a_fault_in_a_write(caplog: pytest.LogCaptureFixture) -> None:
+    """A fault of our own costs the batch it is in, is logged without what it says, and later batches are written."""
+    clock = Clock()
+    store = FakeStore(clock)
+    words = "an answer's secret words"
+
+    def faulty() -> Parts:
+        raise ZeroDivisionError(words)
+
+    async with started(store, clock) as cache:
+        cache.put(entry("a"), faulty)
+        await settled(cache)
+        assert cache.peek(key("a")) is not None
+        assert cache.status()["dropped"] == 1
+        cache.put(entry("b"))
+        await settled(cache)
+        assert list(store.values) == [key("b")]
+    assert "ZeroDivisionError" in caplog.text
+    assert "in faulty" in caplog.text
+    assert "secret words" not in caplog.text
+
+
+class Confused(FakeStore):
+    """Its first answers about purges are no purges."""
+
+    async def purges(self, after: int) -> list[tuple[int, Selection]]:
+        found = await super().purges(after)
+        if self.calls.count("purges") <= 2:
+            raise TypeError("not a purge")
+        return found
+
+
+async def test_a_fault_in_following() -> None:
+    """A fault while others' purges are looked for counts as not having seen them; writing and following go on."""
+    clock = Clock()
+    store = Confused(clock)
+    async with started(store, clock, follow=0.005) as cache:
+        cache.put(entry())
+        await until(lambda: store.calls.count("purges") >= 3)
+        await until(lambda: cache.peek(key("a")) is None)
+        cache.put(entry("b"))
+        await settled(cache)
+        assert key("b") in store.values
 
 
 async def test_may_hold() -> None:

@@ -48,6 +48,7 @@ async def test_passes_everything_on() -> None:
     assert guard.may_hold(key("a"))
     assert same(await guard.get(key("a")), entry())
     assert (await guard.usage())[0] == 1
+    assert [one.key for one in await guard.newest(5)] == [key("a")]
     assert (await guard.purge(Selection(tag="x"), dry_run=True)).entries == 0
     assert await guard.purges(0) == []
     await guard.drop([key("a")])

@@ -53,7 +53,7 @@ async def sqlite(folder: Path, clock: Clock) -> AsyncIterator[Held]:
 
     async def overwrite(key: bytes, data: bytes) -> None:
         with sqlite3.connect(path) as db:
-            db.execute("UPDATE bodies SET value = ? WHERE id = (SELECT id FROM entries WHERE key = ?)", (data, key))
+            db.execute("UPDATE entries SET value = ? WHERE key = ?", (data, key))
         db.close()
 
     async def cut() -> None:

@@ -189,6 +189,27 @@ async def test_unfaithful_is_left_out(held: Held) -> None:
     assert await held.store.get(key("c")) is not None
 
 
+async def test_newest(held: Held) -> None:
+    """It gives as many whole entries as are asked for, each once; of fewer, all."""
+    made = {key(number): entry(number) for number in range(150)}
+    await held.store.put(list(made.values()))
+    for most, many in ((0, 0), (7, 7), (100, 100), (1000, 150)):
+        found = await held.store.newest(most)
+        assert len({one.key for one in found}) == len(found) == many
+        assert all(same(one, made[one.key]) for one in found)
+
+
+async def test_newest_that_may_be_used(held: Held) -> None:
+    """What is dead, purged, corrupt or another's is not among them."""
+    await held.store.put([entry("good"), entry("corrupt"), entry("other"), entry("dies", dies=START + 100)])
+    await held.store.put([entry("purged", tenant="umbrella")])
+    await held.overwrite(key("corrupt"), b"nothing of ours")
+    await held.overwrite(key("other"), entry("good").dumps())
+    held.clock.now = START + 101
+    await held.store.purge(Selection(tenant="umbrella"), dry_run=False)
+    assert [one.key for one in await held.store.newest(10)] == [key("good")]
+
+
 async def test_concurrent(held: Held) -> None:
     """Callers that read, write, drop and count at once all get answers of their own."""
 
@@ -225,6 +246,7 @@ CALLS: list[Callable[[Store], Awaitable[object]]] = [
     lambda store: store.get(key("a")),
     lambda store: store.put([entry()]),
     lambda store: store.drop([key("a")]),
+    lambda store: store.newest(5),
     lambda store: store.purge(Selection(), dry_run=True),
     lambda store: store.purge(Selection(), dry_run=False),
 ]

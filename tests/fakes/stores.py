@@ -114,6 +114,11 @@ class FakeStore:
         await self._met("purges")
         return [purge for purge in self.others_purges if purge[0] > after]
 
+    async def newest(self, most: int) -> list[Entry]:
+        await self._met("newest")
+        found = [entry for key in reversed(self.values) if (entry := Entry.loads(key, self.values[key])) is not None]
+        return [entry for entry in found if self._keeps(entry)][:most]
+
     async def ping(self) -> None:
         await self._met("ping")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +387,27 @@ async def test_health(tmp_path: Path) -> None:
         g.plane.is_draining = True
         assert (await g.client.get("/readyz")).status_code == 503
         assert (await g.client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(("more", "word"), [("", "ok"), ("cache: {disk: 0}", "memory only")])
+async def test_readiness_tells_where_answers_are_kept(more: str, word: str, tmp_path: Path) -> None:
+    """Caches that are as the policy wants them degrade nothing."""
+    async with gateway(tmp_path, policy("http://127.0.0.1:9/v1", more)) as g:
+        ready = (await g.client.get("/readyz")).json()
+        assert (ready["status"], ready["cache"]) == ("ready", word)
+
+
+async def test_readiness_tells_of_a_store_that_is_left_alone(tmp_path: Path) -> None:
+    """A store that failed too often is named with its reason; calls are served all the same."""
+    (tmp_path / "state").mkdir()
+    with closing(sqlite3.connect(tmp_path / "state" / "cache.sqlite")) as db:
+        db.execute("CREATE TABLE theirs (a)")
+    async with FakeOpenAI() as fake, gateway(tmp_path, policy(fake.url)) as g:
+        for number in range(4):
+            assert (await g.chat(temperature=0, seed=number)).status_code == 200
+        ready = await g.client.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert ready.json()["cache"] == "store: the file is another program's"
 
 
 # Who may call

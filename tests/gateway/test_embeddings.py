@@ -76,8 +76,9 @@ async def test_only_what_is_new(tmp_path: Path) -> None:
         assert how(answer) == "MISS"
         check(answer, ["zero", "three", "two", "one"])
         assert inputs(fake) == [["one", "three"], ["zero", "two"]]
-        notes = (await trace_of(g, answer)).notes
-        assert notes == [("cache", "asked for 2 of 4 items")]
+        trace = await trace_of(g, answer)
+        assert trace.notes == [("cache", "asked for 2 of 4 items")]
+        assert trace.saved_tokens == len("one" + "three")
         again = await embed(g, ["two", "one", "zero"])
         assert (how(again), again.headers["x-sluice-tokens-saved"], again.headers["age"]) == ("HIT", "10", "0")
         check(again, ["two", "one", "zero"])

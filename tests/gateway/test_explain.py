@@ -41,10 +41,11 @@ def hold(state: Path, known: Identity, **fields: Any) -> None:
     asyncio.run(keep(state, entry(**{**told, "parts": known.parts(), **fields})))
 
 
-def explained(loaded: LoadedPolicy, state: Path, body: dict[str, Any], **fields: Any) -> list[str]:
+def explained(
+    loaded: LoadedPolicy, state: Path, body: dict[str, Any], *, endpoint: str = "chat", redis: str = "", **fields: Any
+) -> list[str]:
     """What is said of the cache."""
-    endpoint = fields.pop("endpoint", "chat")
-    told = explain(loaded, "m", "local", endpoint, Asked(orjson.dumps(body), state=state, **fields))
+    told = explain(loaded, "m", "local", endpoint, Asked(orjson.dumps(body), state=state, **fields), redis)
     return told.split("\n\n")[-1].splitlines()
 
 
@@ -145,6 +146,24 @@ def test_embeddings_are_told_input_by_input(tmp_path: Path) -> None:
     assert told[1].endswith(": 1 of 2 inputs are kept")
     assert "an entry" in told[2]
     assert told[3].strip() == "no entry"
+
+
+def test_the_layers_over_redis(tmp_path: Path) -> None:
+    """With a Redis the layer over it is told, also while it cannot be reached; a look into it then says so."""
+    loaded = policy(tmp_path)
+    nobody = "redis://me:secret@127.0.0.1:9/0"
+    assert "shared flight" not in explain(loaded, "m", "local", "chat")
+    told = explain(loaded, "m", "local", "chat", redis_url=nobody)
+    assert "  4. shared flight  with those of other gateways too" in told.splitlines()
+    store = explained(loaded, tmp_path, CALL, redis=nobody)[1]
+    assert store == "store  redis://127.0.0.1:9 cannot be had: Redis cannot be reached"
+
+
+def test_a_redis_url_that_is_none_is_told(tmp_path: Path) -> None:
+    """The reason says what a URL looks like and nothing of the password."""
+    with pytest.raises(ValueError, match="begins with one of") as told:
+        explain(policy(tmp_path), "m", "local", "chat", redis_url="http://me:secret@somewhere")
+    assert "secret" not in str(told.value)
 
 
 def test_a_body_that_would_be_refused_is_told(tmp_path: Path) -> None:

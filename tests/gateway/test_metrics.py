@@ -94,9 +94,9 @@ def test_a_family_never_has_more_series_than_its_bound() -> None:
 
 
 def test_every_call_is_counted_by_what_the_caches_had_to_do() -> None:
-    """Hits add the tokens they saved; a miss and a call that no cache was asked for add none."""
+    """Hits add the tokens they saved, misses those of kept parts; a call that no cache was asked for adds none."""
     metrics = Metrics()
-    for trace in (hit(), hit(), answered(cache=MISS), refused()):
+    for trace in (hit(), hit(), answered(cache=MISS, saved=7), refused()):
         metrics.count(trace)
     counters = counted(metrics).counters
     assert counters[CACHE_CALLS.name] == {
@@ -104,7 +104,7 @@ def test_every_call_is_counted_by_what_the_caches_had_to_do() -> None:
         ("miss", "chat", "small"): 1,
         ("bypass", "chat", ""): 1,
     }
-    assert counters[SAVED.name] == {("exact", "small"): 240}
+    assert counters[SAVED.name] == {("exact", "small"): 240, ("miss", "small"): 7}
     assert sum(counters[CALLS.name].values()) == 4
 
 

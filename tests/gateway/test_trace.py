@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.trace import Attempt, Trace
+from gateway.trace import COALESCED, Attempt, Source, Trace
 
 
 def test_answered_by() -> None:
@@ -24,6 +24,14 @@ def test_upstream_seconds() -> None:
         Attempt("c", "m", 10),
     ]
     assert trace.upstream_seconds(12) == 2 + 1 + 2
+
+
+def test_saved_tokens() -> None:
+    """Hits save what their source says, other answers what was kept of their parts; a source alone is no hit."""
+    trace = Trace("r", 0, 0, source=Source("m", "u", tokens=5), saved=2)
+    assert trace.saved_tokens == 2
+    trace.cache = COALESCED
+    assert trace.saved_tokens == 7
 
 
 def test_notes() -> None:

@@ -15,7 +15,7 @@ from caching.entry import Entry
 from caching.errors import StoreUnavailable
 from caching.forms import Answer
 from caching.stores import Purged, Selection
-from caching.stores.redis import RedisStore, entry_name
+from caching.stores.redis import COUNTED, RedisStore, entry_name
 from tests.redis_servers import Server, cluster, redis_server, sentinel
 
 KEY = bytes(range(32))
@@ -87,6 +87,19 @@ async def test_many(client: Client, prefix: str) -> None:
     await store.put(many)
     assert all([await store.get(entry.key) for entry in many])
     assert await store.usage() == (200, sum(len(entry.dumps()) for entry in many))
+
+
+async def test_too_many_to_count(client: Client, prefix: str) -> None:
+    """Of a big Redis its keys and its memory are told, of a Cluster those of all its masters."""
+    store = RedisStore(client, prefix=prefix)
+    async with client.pipeline(transaction=False) as pipeline:
+        for number in range(COUNTED + 1):
+            pipeline.set(f"{prefix}:{number}", b"")
+        await pipeline.execute()
+    keys, size = await store.usage()
+    assert keys > COUNTED
+    assert size > 1_000_000
+    await client.flushdb()
 
 
 async def test_dies(client: Client, prefix: str) -> None:

@@ -69,23 +69,41 @@ async def test_private(path: Path) -> None:
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-async def test_bound(path: Path) -> None:
-    """20,000 entries in a bound for 4,000: the bytes stay inside, the file too, and look-ups go on working."""
+@pytest.mark.parametrize(("bound", "batch"), [(8 << 20, 64), (BOUND, 256)])
+async def test_bound(path: Path, bound: int, batch: int) -> None:
+    """Many times what there is room for: none is refused, the files stay inside, and look-ups go on working."""
     rng = random.Random(1)
-    async with opened(path, Clock()) as store:
-        for batch in range(0, 20_000, 64):
-            answers = [Answer.of_plain(rng.randbytes(rng.randint(200, 5000))) for _ in range(64)]
+    most = 0
+    async with opened(path, Clock(), bound) as store:
+        for first in range(0, 12_800, batch):
+            answers = [Answer.of_plain(rng.randbytes(rng.randint(200, 5000))) for _ in range(batch)]
             made = [
-                entry(batch + at, answer=answer, seconds=rng.choice([0.1, 1.0, 10.0]))
+                entry(first + at, answer=answer, seconds=rng.choice([0.1, 1.0, 10.0]))
                 for at, answer in enumerate(answers)
             ]
             await store.put(made)
+            most = max(most, sum(file.stat().st_size for file in path.parent.iterdir()))
         entries, size = await store.usage()
-        assert entries > 2000
-        assert size <= BOUND
-        assert path.stat().st_size <= 1.2 * BOUND
-        found = [await store.get(key(number)) is not None for number in range(20_000 - 500, 20_000)]
-        assert sum(found) > 100
+        assert entries > bound // 10_000
+        assert size <= bound
+        assert most <= 1.2 * bound
+        found = [await store.get(key(number)) is not None for number in range(12_800 - 500, 12_800)]
+        assert sum(found) > 50
+
+
+async def test_small_entries_in_a_tight_bound(path: Path) -> None:
+    """The rows of what stays lie thinly: room is made by pages, and what is new is kept even so."""
+    rng = random.Random(2)
+    async with opened(path, Clock(), 8 << 20) as store:
+        for first in range(0, 30_000, 250):
+            made = [
+                entry(first + at, answer=Answer.of_plain(bytes(rng.randint(10, 600))), seconds=rng.random())
+                for at in range(250)
+            ]
+            await store.put(made)
+            assert sum(file.stat().st_size for file in path.parent.iterdir()) <= 1.2 * (8 << 20)
+        assert (await store.usage())[0] > 5000
+        assert sum([await store.get(key(number)) is not None for number in range(29_900, 30_000)]) > 50
 
 
 async def test_worth_most_stays(path: Path) -> None:
@@ -113,6 +131,28 @@ async def test_touched(path: Path) -> None:
             await store.put([entry(number, answer=answer)])
         assert await store.get(key("popular")) is not None
         assert await store.get(key("forgotten")) is None
+
+
+async def test_no_room(path: Path) -> None:
+    """A store without room keeps nothing and looks for nothing, and still tells of others' purges."""
+    async with opened(path, Clock(), bound=0) as store, opened(path, Clock()) as other:
+        await store.put([entry()])
+        assert await other.usage() == (0, 0)
+        await other.put([entry()])
+        await store.ping()
+        assert not store.may_hold(key("a"))
+        for number in range(50):
+            await other.purge(Selection(tenant=str(number)), dry_run=False)
+        assert [selection.tenant for _, selection in await store.purges(0)] == [str(number) for number in range(50)]
+
+
+async def test_newest_first(path: Path) -> None:
+    """Entries are told in the order in which they were put, the last one first; one put again counts as new."""
+    async with opened(path, Clock()) as store:
+        await store.put([entry(number) for number in range(200)])
+        await store.put([entry(7, "again")])
+        found = await store.newest(150)
+        assert [one.key for one in found] == [key(7), *(key(number) for number in range(199, 50, -1))]
 
 
 async def test_too_big(path: Path) -> None:

@@ -14,7 +14,8 @@ from caching.stores.memory import Memory
 from gateway.call import Call, Handler, Reply, Wishes
 from gateway.errors import BadRequest, DeadlinePassed, NotCached, UpstreamFailed
 from gateway.layers.exact import Exact
-from gateway.trace import COALESCED, EXACT, MISS, STALE
+from gateway.shared import coalesced
+from gateway.trace import EXACT, MISS, STALE, Source
 from policies.caching import RuleCache
 from tests.fakes.stores import START, Clock, FakeStore
 from tests.gateway.layers.chain import DOCUMENT, Answering, asking, call, known, plain, read, stream
@@ -158,7 +159,7 @@ async def test_what_was_shared_is_kept_once() -> None:
 
     class Shared(Answering):
         async def __call__(self, call: Call) -> Reply:
-            call.trace.cache = COALESCED
+            coalesced(call.trace, Source("m", "up"))
             return await super().__call__(call)
 
     layer = Layer(Shared(plain()))

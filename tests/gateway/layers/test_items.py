@@ -16,7 +16,8 @@ from caching.stores.memory import Memory
 from gateway.call import Call, Reply, Wishes
 from gateway.errors import NotCached
 from gateway.layers.items import BREATH, Items
-from gateway.trace import BYPASS, COALESCED, EXACT, MISS
+from gateway.shared import coalesced
+from gateway.trace import BYPASS, COALESCED, EXACT, MISS, Source
 from policies.caching import RuleCache
 from tests.fakes.stores import Clock, FakeStore
 from tests.gateway.layers.chain import Answering, asking, known, plain, read
@@ -32,10 +33,10 @@ def embed(given: object, **more: Any) -> Call:
 class Upstream(Answering):
     """Answers each item with its own text."""
 
-    def __init__(self, change: Callable[[dict[str, Any]], object] = lambda _: None, cache: str = "") -> None:
+    def __init__(self, change: Callable[[dict[str, Any]], object] = lambda _: None, *, is_shared: bool = False) -> None:
         super().__init__()
         self.change = change
-        self._cache = cache
+        self._is_shared = is_shared
 
     async def __call__(self, call: Call) -> Reply:
         """Answer all items."""
@@ -46,7 +47,8 @@ class Upstream(Answering):
         told = {"object": "list", "data": data, "model": "m", "usage": usage}
         self.change(told)
         self._replies = [plain(orjson.dumps(told))]
-        call.trace.cache = self._cache or call.trace.cache
+        if self._is_shared:
+            coalesced(call.trace, Source("m", "up"))
         return await super().__call__(call)
 
     @property
@@ -162,7 +164,7 @@ async def test_expiry() -> None:
 
 async def test_what_was_shared_is_kept_once() -> None:
     """Items that came from another call's flight are that call's to keep."""
-    layer = Layer(Upstream(cache=COALESCED))
+    layer = Layer(Upstream(is_shared=True))
     await layer.ask("a")
     assert (await layer.ask("a"))[1].trace.cache == COALESCED
     assert len(layer.inner.calls) == 2

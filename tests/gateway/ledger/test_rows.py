@@ -83,6 +83,12 @@ def test_a_call_without_a_cache_saves_nothing() -> None:
         assert "source" not in orjson.loads(found["story"])
 
 
+def test_kept_parts_of_an_answer_are_counted() -> None:
+    """A miss that was partly kept saved the tokens of that part; a coalesced one those of what it shared as well."""
+    assert record(answered(cache=MISS, saved=7))["saved_tokens"] == 7
+    assert record(hit(cache=COALESCED, saved=7))["saved_tokens"] == 127
+
+
 def test_a_stale_answer_behind_a_failure_names_both() -> None:
     """The upstream that failed stays named, as for any call; the model is that of the answer the client got."""
     failed = [Attempt("far", "m", 50.0, ended=50.2, fault="timeout")]
