@@ -77,9 +77,9 @@ def text_of(status: int, body: bytes) -> str:
 
 
 def answer(body: bytes, number: int, chunks: int) -> tuple[list[bytes], bytes]:
-    """The events of a streamed answer, as many as `chunks` before its end, and the plain document of the same."""
+    """The events of a streamed answer, so many chunks (and perhaps the usage), and the plain document of the same."""
     given = orjson.loads(body)
-    words = [digest(orjson.dumps(given["messages"])), f" call {number}", *(f" w{n}" for n in range(chunks - 2))]
+    words = [digest(orjson.dumps(given["messages"])), f" call {number}", *(f" w{n}" for n in range(chunks - 3))]
     events = [_event({"role": "assistant", "content": words[0]}), *(_event({"content": word}) for word in words[1:])]
     events.append(_event({}, "stop"))
     if (given.get("stream_options") or {}).get("include_usage"):

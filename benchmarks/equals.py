@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,9 +69,9 @@ class Burst:
         return [*found, *([f"{self.distinct} different answers"] if self.distinct != 1 else [])]
 
 
-def bursts(setup: Setup, calls: int, repetitions: int, *, together: bool, done: Callable[[], None]) -> Iterator[Burst]:
-    """Start what the setup asks for and give each form's bursts; `done` is told after each."""
-    with Place(usual_cores(), PACE) as place:
+def bursts(setup: Setup, calls: int, repetitions: int, *, together: bool, pace: Pace = PACE) -> Iterator[Burst]:
+    """Start what the setup asks for and give each form's bursts. Raises DidNotStart."""
+    with Place(usual_cores(), pace) as place:
         options = (*setup.options, *(("--redis-url", place.redis().url) if setup.on_redis else ()))
         ports = place.gateways(setup.gateways, *options, together=together)
         for _ in range(repetitions):
@@ -81,7 +81,6 @@ def bursts(setup: Setup, calls: int, repetitions: int, *, together: bool, done: 
                 asked, took, heard = _burst(place, ports, form, number := secrets.token_hex(8), calls)
                 texts, failed = judge(number, heard)
                 yield Burst(setup.name, form, together, calls, asked, len(texts), took / direct, dict(failed))
-                done()
 
 
 def _burst(place: Place, ports: Sequence[int], form: Form, number: str, calls: int) -> tuple[int, float, list[Heard]]:

@@ -79,7 +79,9 @@ class FlightReport:
         ]
 
 
-def run(options: FlightOptions, console: Console | None = None) -> FlightReport:
+def run(
+    options: FlightOptions, console: Console | None = None, *, has_redis: Callable[[], bool] = has_redis
+) -> FlightReport:
     """Measure one part after the other. Everything that was started has ended when this returns or raises."""
     report = FlightReport(options)
     with processes.on_cores(usual_cores().load), Progress(console=console or Console(stderr=True)) as progress:
@@ -97,14 +99,18 @@ def run(options: FlightOptions, console: Console | None = None) -> FlightReport:
 def _measure(report: FlightReport, part: str, done: Callable[[], None]) -> None:
     options = report.options
     if part == OUTAGE:
-        called = outage.measure(options.seconds, options.repetitions, done)
+        called: list[Called] = []
+        for cycle in outage.cycles(options.seconds, options.repetitions):
+            called += cycle
+            done()
         report.phases, report.noise = outage.report(called), outage.noise(called)
         report.trouble += _troubles(called)
         return
-    for together in (True, False):
-        # The control needs no repetitions: it shows that what counts one call would count many.
-        repetitions = options.repetitions if together else 1
-        report.bursts += equals.bursts(SETUPS[part], options.calls, repetitions, together=together, done=done)
+    # The control needs no repetitions: it shows that what counts one call would count many.
+    for together, repetitions in ((True, options.repetitions), (False, 1)):
+        for burst in equals.bursts(SETUPS[part], options.calls, repetitions, together=together):
+            report.bursts.append(burst)
+            done()
 
 
 def _troubles(called: Sequence[Called]) -> Iterator[str]:
@@ -175,14 +181,15 @@ def _phases(phases: Sequence[PhaseReport]) -> Table:
         title_style="bold",
     )
     table.add_column("Redis")
-    headings = ("calls", "failed", "wrong", "p50 ms", "p99 ms", "+p99 ms (95 %)", "hits, same gateway", "hits, other")
-    for heading in headings:
+    latencies = ("p50 ms", "p99 ms", "longest ms", "+p99 ms (95 %)")
+    for heading in ("calls", "failed", "wrong", *latencies, "hits, same gateway", "hits, other"):
         table.add_column(heading, justify="right")
     for phase in phases:
         counts = map(str, (phase.calls, phase.failed, phase.wrong))
         added = "" if phase.added_p99 is None else _interval(phase.added_p99)
         hits = (f"{phase.hits[where]:.0%}" for where in ("same", "other"))
-        table.add_row(phase.name, *counts, f"{phase.p50:.2f}", f"{phase.p99:.2f}", added, *hits)
+        took = (f"{value:.2f}" for value in (phase.p50, phase.p99, phase.longest))
+        table.add_row(phase.name, *counts, *took, added, *hits)
     return table
 
 

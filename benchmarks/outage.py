@@ -11,7 +11,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -34,6 +34,7 @@ FIRST_DEAD, DEAD = "killed: first second", "killed: afterwards"
 RATE = 100  # calls a second
 _GATEWAYS = 2
 _PACE = Pace(8, 0.0)
+_SETTLE_S = 3.0
 _REPEATS = 4  # every so many-th call is a repeat
 _REPEAT_S = 0.6  # how long after its first a call is repeated: by then it is written to Redis
 _UNDER_WAY_S = 0.02  # a call that begins so shortly before a phase is still under way in it
@@ -54,7 +55,7 @@ class Phase:
 def phases(seconds: float) -> tuple[Phase, ...]:
     """One cycle; `seconds` is how long its long phases last."""
     return (
-        Phase(SETTLING, 1.0),
+        Phase(SETTLING, min(_SETTLE_S, seconds)),
         Phase(HEALTHY, seconds),
         Phase(FIRST_SILENT, 1.0, "pause"),
         Phase(SILENT, seconds),
@@ -113,16 +114,13 @@ def phase_at(cycle: Sequence[Phase], at: float) -> str:
     return cycle[-1].name
 
 
-def measure(seconds: float, repetitions: int, done: Callable[[], None]) -> list[Called]:
-    """Make the calls of so many cycles; `done` is told after each. Raises DidNotStart."""
-    called: list[Called] = []
+def cycles(seconds: float, repetitions: int) -> Iterator[list[Called]]:
+    """Give the calls of so many cycles, each in order. Raises DidNotStart."""
     with Place(usual_cores(), _PACE) as place:
         redis = place.redis()
         ports = place.gateways(_GATEWAYS, "--redis-url", redis.url)
         for number in range(repetitions):
-            called += uvloop.run(_Cycle(number, ports, redis, phases(seconds)).run())
-            done()
-    return called
+            yield uvloop.run(_Cycle(number, ports, redis, phases(seconds)).run())
 
 
 class _Cycle:
@@ -183,13 +181,17 @@ class _Cycle:
         )
 
     async def _ask(self, gateway: int, what: bytes) -> Heard:
-        """Ask over an idle connection, or a new one. One that a call gave up on is not used again."""
+        """Ask over an idle connection, or a new one."""
         idle = self._idle[gateway]
         try:
             connection = idle.pop() if idle else await connect(self._ports[gateway])
         except OSError as error:
             return Heard(ended=time.monotonic(), trouble=type(error).__name__)
-        heard = await connection.ask(what)
+        try:
+            heard = await connection.ask(what)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
         if connection.is_open:
             idle.append(connection)
         return heard
@@ -209,6 +211,7 @@ class PhaseReport:
     wrong: int
     p50: float
     p99: float
+    longest: float
     added_p99: Estimate | None  # to the healthy phase
     hits: dict[str, float]
 
@@ -230,6 +233,7 @@ def _phase(name: str, called: Sequence[Called], healthy: Sequence[float]) -> Pha
         sum(one.wrong for one in called),
         percentile(ordered, 50) if took else 0.0,
         percentile(ordered, 99) if took else 0.0,
+        max(took, default=0.0),
         added_p99(took, healthy) if took and healthy and name != HEALTHY else None,
         {where: _share([one.hit for one in called if one.repeat == where]) for where in ("same", "other")},
     )

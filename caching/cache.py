@@ -289,11 +289,9 @@ class Cache:
             purges = await self._slow.purges(self._last_purge or 0)
         except StoreUnavailable:
             return
-        if self._last_purge is not None:
+        if self._last_purge is not None or blind:  # blind at first: some may have come after memory began to fill
             for _, selection in purges:
                 self._purge_here(selection)
-        elif blind:  # which of these purges came after memory began to fill is not known
-            self._memory.clear()
         self._last_purge = max([self._last_purge or 0, *(seq for seq, _ in purges)])
         self._blind = False
 

@@ -62,10 +62,9 @@ def open_caches(policy: CachePolicy, state: Path, redis_url: str) -> Caches:
     memory = Memory(policy.memory)
     if redis_url:
         return _on_redis(policy, memory, redis_url)
-    guard = None
-    if policy.disk:
-        store = SqliteStore(state / "cache.sqlite", policy.disk, retention=policy.retention)
-        guard = Guarded(store, deadline=policy.deadline)
+    # Without room on disk it keeps no answer, but it still tells of purges.
+    store = SqliteStore(state / "cache.sqlite", policy.disk, retention=policy.retention)
+    guard = Guarded(store, deadline=policy.deadline)
     return _started(Caches(Cache(memory, guard), None, guard))
 
 

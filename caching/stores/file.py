@@ -42,9 +42,7 @@ SLICE = 2048  # rows looked at in one piece of work, so that a call that waits f
 READ_AT_ONCE = 256  # entries read whole
 PURGED_AT_ONCE = 128  # rows, or free pages: wiping them costs ten times as much as looking
 EVICTED_AT_ONCE = 1024  # entries one transaction may push out at most
-OLDEST = (
-    16  # entries looked at from each end with a write, and two more for each that comes in: are they past their end?
-)
+OLDEST = 16  # entries that each write looks at for those past their end; and two more for each that it brings
 LARGEST_SHARE = 16  # an entry above this part of the bound is not kept: it would push out too many
 
 _TABLES = """

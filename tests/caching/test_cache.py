@@ -254,15 +254,18 @@ async def test_follows_others_purges() -> None:
 
 
 async def test_blind_at_first() -> None:
-    """If others' purges could not be seen since the beginning, memory is begun anew when they can."""
+    """If others' purges could not be seen since the beginning, all of them are followed when they can: any may be new."""
     clock = Clock()
     store = FakeStore(clock)
     store.down = "cut"
+    store.others_purges.append((5, Selection(tenant="acme")))
     async with started(store, clock, follow=0.005) as cache:
         await until(lambda: "purges" in store.calls)
         cache.put(entry())
+        cache.put(entry("b", tenant="other"))
         store.down = ""
         await until(lambda: cache.peek(key("a")) is None)
+        assert cache.peek(key("b")) is not None
 
 
 async def test_unfaithful() -> None:
@@ -399,6 +402,7 @@ async def test_a_fault_in_following() -> None:
     """A fault while others' purges are looked for counts as not having seen them; writing and following go on."""
     clock = Clock()
     store = Confused(clock)
+    store.others_purges.append((5, Selection(tenant="acme")))
     async with started(store, clock, follow=0.005) as cache:
         cache.put(entry())
         await until(lambda: store.calls.count("purges") >= 3)

@@ -511,11 +511,13 @@ async def test_a_corrupt_file(tmp_path: Path) -> None:
 
 
 async def test_without_a_disk(tmp_path: Path) -> None:
-    """With `disk: 0` answers are kept in memory only."""
+    """With `disk: 0` answers are kept in memory only; the file holds none."""
     async with FakeOpenAI(always=PLAIN) as fake, gateway(tmp_path, policy(fake.url, "", "cache: {disk: 0}")) as g:
         await ask(g)
         assert how(await ask(g)) == "HIT"
-        assert not list((tmp_path / "state").glob("cache*"))
+        guard = g.runtime.pipeline.caches.guard
+        assert guard is not None
+        assert await guard.newest(10) == []
 
 
 async def test_answers_too_long_to_keep(tmp_path: Path) -> None:

@@ -387,6 +387,22 @@ async def test_full_disk(path: Path) -> None:
     await store.close()
 
 
+async def test_full_disk_with_entries(path: Path) -> None:
+    """On a disk that takes no more, what is worth least makes room for what comes."""
+
+    def limited(path: Path, busy: float) -> sqlite3.Connection:
+        db = connect(path, busy)
+        db.execute("PRAGMA max_page_count = 300")
+        return db
+
+    store = SqliteStore(path, BOUND, clock=Clock(), connect=limited)
+    for first in range(0, 3000, 50):
+        await store.put([entry(first + at, answer=Answer.of_plain(bytes(1000))) for at in range(50)])
+    assert await store.get(key(2999)) is not None
+    assert (await store.usage())[0] > 100
+    await store.close()
+
+
 async def test_no_folder(tmp_path: Path) -> None:
     """Where no folder can be made, every call is told and the way in is tried again."""
     blocked = tmp_path / "file"
