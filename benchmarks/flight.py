@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks import equals, outage, processes
 from benchmarks.equals import FORMS, SETUPS, Burst
-from benchmarks.outage import Called, PhaseReport
+from benchmarks.outage import Called, Cycle, PhaseReport
 from benchmarks.report import Goal
 from benchmarks.sharing import has_redis, usual_cores
 from benchmarks.statistics import Estimate
@@ -99,12 +99,12 @@ def run(
 def _measure(report: FlightReport, part: str, done: Callable[[], None]) -> None:
     options = report.options
     if part == OUTAGE:
-        called: list[Called] = []
+        measured: list[Cycle] = []
         for cycle in outage.cycles(options.seconds, options.repetitions):
-            called += cycle
+            measured.append(cycle)
+            report.trouble += _troubles(cycle.called)
             done()
-        report.phases, report.noise = outage.report(called), outage.noise(called)
-        report.trouble += _troubles(called)
+        report.phases, report.noise = outage.report(measured), outage.noise(measured)
         return
     # The control needs no repetitions: it shows that what counts one call would count many.
     for together, repetitions in ((True, options.repetitions), (False, 1)):
@@ -182,14 +182,14 @@ def _phases(phases: Sequence[PhaseReport]) -> Table:
     )
     table.add_column("Redis")
     latencies = ("p50 ms", "p99 ms", "longest ms", "+p99 ms (95 %)")
-    for heading in ("calls", "failed", "wrong", *latencies, "hits, same gateway", "hits, other"):
+    for heading in ("calls", "failed", "wrong", *latencies, "hits, same gateway", "hits, other", "others' CPU"):
         table.add_column(heading, justify="right")
     for phase in phases:
         counts = map(str, (phase.calls, phase.failed, phase.wrong))
         added = "" if phase.added_p99 is None else _interval(phase.added_p99)
         hits = (f"{phase.hits[where]:.0%}" for where in ("same", "other"))
         took = (f"{value:.2f}" for value in (phase.p50, phase.p99, phase.longest))
-        table.add_row(phase.name, *counts, *took, added, *hits)
+        table.add_row(phase.name, *counts, *took, added, *hits, f"{phase.others:.0%}")
     return table
 
 

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import uvloop
 
-from benchmarks import echo
+from benchmarks import echo, processes
 from benchmarks.echo import Broken, Pace
 from benchmarks.sharing import Asking, Heard, Place, Redis, connect, request, usual_cores
 from benchmarks.statistics import Estimate, percentile
@@ -114,19 +114,45 @@ def phase_at(cycle: Sequence[Phase], at: float) -> str:
     return cycle[-1].name
 
 
-def cycles(seconds: float, repetitions: int) -> Iterator[list[Called]]:
-    """Give the calls of so many cycles, each in order. Raises DidNotStart."""
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One cycle's calls in order, and by phase the share of the cores' time that other programs took."""
+
+    called: list[Called]
+    others: dict[str, float]
+
+
+def cycles(seconds: float, repetitions: int) -> Iterator[Cycle]:
+    """Give so many cycles, one after the other. Raises DidNotStart."""
     with Place(usual_cores(), _PACE) as place:
         redis = place.redis()
         ports = place.gateways(_GATEWAYS, "--redis-url", redis.url)
         for number in range(repetitions):
-            yield uvloop.run(_Cycle(number, ports, redis, phases(seconds)).run())
+            yield uvloop.run(_Run(number, ports, redis, phases(seconds), _Watch(place)).run())
 
 
-class _Cycle:
+class _Watch:
+    """What other programs take of our cores. Redis counts as one of them: it takes next to nothing."""
+
+    def __init__(self, place: Place) -> None:
+        self._cores = {*place.cores.gateway, *place.cores.load}
+        self._pids = place.pids()
+        self._last = self._read()
+
+    def share(self) -> float:
+        """The others' share since the last look."""
+        before, self._last = self._last, self._read()
+        busy, ours, clock = (now - then for now, then in zip(self._last, before, strict=True))
+        return max(0.0, busy - ours) / max(clock, 1e-9) / len(self._cores)
+
+    def _read(self) -> tuple[float, float, float]:
+        return processes.busy_seconds(self._cores), processes.cpu_seconds(self._pids), time.monotonic()
+
+
+class _Run:
     """One cycle under load."""
 
-    def __init__(self, number: int, ports: Sequence[int], redis: Redis, cycle: Sequence[Phase]) -> None:
+    def __init__(self, number: int, ports: Sequence[int], redis: Redis, cycle: Sequence[Phase], watch: _Watch) -> None:
         self._number = number
         self._name = secrets.token_hex(8)  # no other cycle's question is equal to one of this
         self._ports = ports
@@ -139,8 +165,10 @@ class _Cycle:
         }
         self._idle: list[list[Asking]] = [[] for _ in ports]
         self._called: list[Called] = []
+        self._watch = watch
+        self._others: dict[str, float] = {}
 
-    async def run(self) -> list[Called]:
+    async def run(self) -> Cycle:
         planned = plan(sum(phase.seconds for phase in self._cycle), RATE, random.Random(self._number))
         began = time.monotonic() + 0.1
         try:
@@ -152,16 +180,19 @@ class _Cycle:
         finally:
             for connection in (each for idle in self._idle for each in idle):
                 connection.close()
-        return sorted(self._called, key=lambda called: called.at)
+        return Cycle(sorted(self._called, key=lambda called: called.at), self._others)
 
     async def _act(self, began: float) -> None:
         """Let befall Redis what the phases say, off the loop that measures."""
         at = began
         for phase in self._cycle:
             await _until(at)
+            self._watch.share()
             if phase.action:
                 await asyncio.to_thread(self._actions[phase.action])
             at += phase.seconds
+            await _until(at)
+            self._others[phase.name] = self._watch.share()
 
     async def _call(self, call: Planned, began: float) -> None:
         name = f"{self._name}-{call.question}"
@@ -203,7 +234,10 @@ async def _until(clock: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PhaseReport:
-    """What calls got in one phase, all cycles together; milliseconds. `hits`: share among repeats, by gateway."""
+    """What calls got in one phase, all cycles together; milliseconds. `hits`: share among repeats, by gateway.
+
+    `others` is the largest share of the cores' time that other programs took in one cycle.
+    """
 
     name: str
     calls: int
@@ -214,16 +248,26 @@ class PhaseReport:
     longest: float
     added_p99: Estimate | None  # to the healthy phase
     hits: dict[str, float]
+    others: float
 
 
-def report(called: Sequence[Called]) -> list[PhaseReport]:
+def report(measured: Sequence[Cycle]) -> list[PhaseReport]:
     """Sum up each phase, in the order they came."""
+    called = [one for cycle in measured for one in cycle.called]
     names = dict.fromkeys(one.phase for one in called if one.phase != SETTLING)
     healthy = _latencies(called, HEALTHY)
-    return [_phase(name, [one for one in called if one.phase == name], healthy) for name in names]
+    return [
+        _phase(
+            name,
+            [one for one in called if one.phase == name],
+            healthy,
+            max(cycle.others.get(name, 0.0) for cycle in measured),
+        )
+        for name in names
+    ]
 
 
-def _phase(name: str, called: Sequence[Called], healthy: Sequence[float]) -> PhaseReport:
+def _phase(name: str, called: Sequence[Called], healthy: Sequence[float], others: float) -> PhaseReport:
     took = _latencies(called, name)
     ordered = sorted(took)
     return PhaseReport(
@@ -236,12 +280,13 @@ def _phase(name: str, called: Sequence[Called], healthy: Sequence[float]) -> Pha
         max(took, default=0.0),
         added_p99(took, healthy) if took and healthy and name != HEALTHY else None,
         {where: _share([one.hit for one in called if one.repeat == where]) for where in ("same", "other")},
+        others,
     )
 
 
-def noise(called: Sequence[Called]) -> Estimate | None:
+def noise(measured: Sequence[Cycle]) -> Estimate | None:
     """The control: what the second half of each healthy phase adds to its first."""
-    healthy = [one for one in called if one.phase == HEALTHY and not one.trouble]
+    healthy = [one for cycle in measured for one in cycle.called if one.phase == HEALTHY and not one.trouble]
     middle = sum(one.at for one in healthy) / max(1, len(healthy))
     halves = [[one.seconds * 1e3 for one in healthy if (one.at < middle) is first] for first in (True, False)]
     return added_p99(halves[1], halves[0]) if all(halves) else None

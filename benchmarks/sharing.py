@@ -105,6 +105,7 @@ class Place:
         self._pace = pace
         self._stack = ExitStack()
         self._started = 0
+        self._programs: list[Program] = []
 
     def __enter__(self) -> Place:
         """Start the upstream. Raises DidNotStart."""
@@ -148,6 +149,10 @@ class Place:
             processes.share_priority(processes.tree(program.pid))
         return ports
 
+    def pids(self) -> list[int]:
+        """Give the ids of our own process and of all that was started here, but for Redis."""
+        return [os.getpid(), *(pid for program in self._programs for pid in processes.tree(program.pid))]
+
     def upstream_calls(self) -> int:
         """Ask the upstream how many calls reached it until now."""
         connection = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=15)
@@ -173,6 +178,7 @@ class Place:
     def _start(self, argv: list[str], name: str, cores: tuple[int, ...]) -> Program:
         program = processes.start(argv, {"PYTHONPATH": str(_ROOT)}, self.folder / f"{name}.log", cores)
         self._stack.callback(processes.stop, program)
+        self._programs.append(program)
         return program
 
     def _upstream_answers(self) -> bool:

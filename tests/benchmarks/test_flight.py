@@ -18,7 +18,7 @@ from benchmarks.statistics import Estimate
 
 _BURST = Burst("one process", "plain", True, 20, 1, 1, 1.1, {})
 _SILENT = PhaseReport(
-    outage.SILENT, 400, 0, 0, 1.0, 2.0, 3.0, Estimate(-0.5, -0.9, -0.1, 400), {"same": 1.0, "other": 0.0}
+    outage.SILENT, 400, 0, 0, 1.0, 2.0, 3.0, Estimate(-0.5, -0.9, -0.1, 400), {"same": 1.0, "other": 0.0}, 0.02
 )
 _GOOD = FlightReport(FlightOptions(), [_BURST, replace(_BURST, upstream=1, times=1.3)], [_SILENT])
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from itertools import chain
 
 import pytest
 
-from benchmarks.outage import HEALTHY, SETTLING, Called, added_p99, cycles, noise, phase_at, phases, plan, report
+from benchmarks.outage import HEALTHY, SETTLING, Called, Cycle, added_p99, cycles, noise, phase_at, phases, plan, report
 from benchmarks.sharing import has_redis
 
 
@@ -51,11 +50,13 @@ def test_a_report_counts_failures_and_leaves_the_settling_out() -> None:
     """Failed calls have no latency; hits are a share of the repeats."""
     calls = [_called(SETTLING, 0, 9), _called(HEALTHY, 1, 0.002, hit=True), _called(HEALTHY, 2, 0.004)]
     calls += [_called("killed", 3, 0.010), _called("killed", 4, 30, trouble="no answer in time")]
-    healthy, killed = report(calls)
+    measured = [Cycle(calls, {HEALTHY: 0.1}), Cycle([], {HEALTHY: 0.3})]
+    healthy, killed = report(measured)
     assert (healthy.calls, healthy.failed, healthy.hits["other"], healthy.added_p99) == (2, 0, 0.5, None)
     assert healthy.p50 == pytest.approx(3)
     assert (killed.calls, killed.failed, killed.longest) == (2, 1, 10)
-    found = noise(calls)
+    assert (healthy.others, killed.others) == (0.3, 0.0)
+    found = noise(measured)
     assert found is not None
     assert found.value == pytest.approx(2)
 
@@ -63,7 +64,8 @@ def test_a_report_counts_failures_and_leaves_the_settling_out() -> None:
 @pytest.mark.skipif(not has_redis(), reason="redis-server is not installed")
 def test_no_call_fails_over_real_gateways() -> None:
     """While Redis is black-holed, resumed, killed and restarted every call gets its own answer."""
-    called = list(chain.from_iterable(cycles(0.25, 1)))
+    [cycle] = cycles(0.25, 1)
+    called = cycle.called
     assert len(called) == 350
     assert not [one for one in called if one.trouble or one.wrong]
     assert {one.phase for one in called} == {phase.name for phase in phases(0.25)}

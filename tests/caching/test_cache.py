@@ -254,7 +254,7 @@ async def test_follows_others_purges() -> None:
 
 
 async def test_blind_at_first() -> None:
-    """If others' purges could not be seen since the beginning, all of them are followed when they can: any may be new."""
+    """If others' purges could not be seen since the beginning, all of them are followed then: any may be new."""
     clock = Clock()
     store = FakeStore(clock)
     store.down = "cut"
@@ -407,7 +407,7 @@ async def test_a_fault_in_following() -> None:
         cache.put(entry())
         await until(lambda: store.calls.count("purges") >= 3)
         await until(lambda: cache.peek(key("a")) is None)
-        cache.put(entry("b"))
+        cache.put(entry("b", tenant="other"))
         await settled(cache)
         assert key("b") in store.values
 
