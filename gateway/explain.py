@@ -70,7 +70,7 @@ def _without_store(loaded: LoadedPolicy) -> LoadedPolicy:
     """The policy for a pipeline that serves nobody: it opens no store."""
     policy = loaded.policy
     cache = policy.cache.model_copy(update={"disk": 0})
-    return replace(loaded, path=loaded.path.absolute(), policy=policy.model_copy(update={"cache": cache}))
+    return replace(loaded, policy=policy.model_copy(update={"cache": cache}))
 
 
 async def _explain(loaded: LoadedPolicy, kind: Kind, asked: Asked | None, redis_url: str) -> str:
