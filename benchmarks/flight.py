@@ -6,8 +6,8 @@ sluice bench flight --parts outage     only that; also: one, three, workers
 
 Equal calls at once, plain, streamed and both, over one process, three gateways on a Redis, and two workers on a Redis;
 the control has cache and single flight switched off. Then Redis is black-holed (stopped: it accepts and never answers),
-resumed, killed and restarted under a steady load. Exit status 1 if equal calls were not exactly one upstream call and
-one answer, or if any call failed or got another call's answer.
+resumed, killed and restarted, under a steady load of 100 calls a second over two gateways. Exit status 1 if equal calls
+were not exactly one upstream call and one answer, or if any call failed or got another call's answer.
 """
 
 from __future__ import annotations
@@ -133,7 +133,12 @@ def show(report: FlightReport, console: Console) -> None:
     if report.phases:
         console.print(_phases(report.phases))
         noise = "-" if report.noise is None else _interval(report.noise)
-        console.print(f"control: the second half of healthy against its first: {noise} ms", highlight=False)
+        console.print(
+            "hits: of repeated calls, at the gateway that had the first one and at the other; "
+            "others' CPU: what other programs took of the cores, the most of all cycles",
+            highlight=False,
+        )
+        console.print(f"control: added p99 of the second half of healthy to its first: {noise} ms", highlight=False)
         for goal in report.goals():
             measured = "-" if goal.measured is None else _interval(goal.measured)
             console.print(f"goal: {goal.what} ≤ {goal.bound:g}: {measured} {goal.verdict}", highlight=False)
@@ -180,10 +185,10 @@ def _phases(phases: Sequence[PhaseReport]) -> Table:
         title_justify="left",
         title_style="bold",
     )
-    table.add_column("Redis")
+    table.add_column("Redis", no_wrap=True)
     latencies = ("p50 ms", "p99 ms", "longest ms", "+p99 ms (95 %)")
     for heading in ("calls", "failed", "wrong", *latencies, "hits, same gateway", "hits, other", "others' CPU"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=heading in latencies)
     for phase in phases:
         counts = map(str, (phase.calls, phase.failed, phase.wrong))
         added = "" if phase.added_p99 is None else _interval(phase.added_p99)
