@@ -80,7 +80,8 @@ class DataPlane:
         upstreams = {name: str(station.breaker.state(monotonic())) for name, station in pipeline.stations.items()}
         upstreams.update(dict.fromkeys(waiting, "starting"))
         ledger = self._journal.health()
-        cache, cache_is_whole = _cache(pipeline.caches.status())
+        keeps = bool(pipeline.loaded.policy.cache.disk) or pipeline.caches.leases is not None
+        cache, cache_is_whole = _cache(pipeline.caches.status(), keeps=keeps)
         whole = not waiting and ledger == "ok" and cache_is_whole and runtime.last_refusal is None
         whole = whole and all(state == "closed" for state in upstreams.values())
         starting = bool(waiting) and len(waiting) == len(pipeline.stations)
@@ -105,11 +106,11 @@ class DataPlane:
         return orjson.dumps(_model_card(name))
 
 
-def _cache(status: Mapping[str, Any]) -> tuple[str, bool]:
-    """How the caches are, in words, and whether they are as the policy wants them."""
+def _cache(status: Mapping[str, Any], *, keeps: bool) -> tuple[str, bool]:
+    """How the caches are, in words, and whether they are as the policy wants them: `keeps` more than memory or not."""
     if status["store"] == "open":
         return f"store: {status['reason']}", False
-    return ("memory only" if status["store"] == "none" else "ok"), True
+    return ("ok" if keeps else "memory only"), True
 
 
 def _path(target: bytes) -> str:

@@ -23,6 +23,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 DRAIN_SECONDS = 0.2
+CLOCK_STEP = 0.002  # seconds; the loop's clock steps in milliseconds, so a timer may fire a step before its time
 _LINES = frozenset({"text/event-stream", "application/x-ndjson"})
 _STREAMS = _LINES | {"application/vnd.amazon.eventstream"}
 
@@ -62,7 +63,7 @@ class Patience:
     @property
     def fault(self) -> str:
         """Which limit it was: the call's own "deadline", "timeout" before the answer began, or "stall" after."""
-        if self._now() >= self._deadline:
+        if self._now() + CLOCK_STEP >= self._deadline:
             return "deadline"
         return "stall" if self._began else "timeout"
 
