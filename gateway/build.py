@@ -49,6 +49,7 @@ class Tools:
     caches: Caches
     budgets: Mapping[str, RetryBudget]
     background: Background
+    weights: Mapping[str, str]  # digests of the files that engines serve, by upstream
 
 
 def plan(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
@@ -73,7 +74,7 @@ def _cache(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
     """The layers that answer equal calls once."""
     asked = within(rule.cache, policy.cache.retention)
     caches = tools.caches
-    does = fingerprint(asked, targets_of(policy, kind.model), policy.upstreams)
+    does = fingerprint(asked, targets_of(policy, kind.model), policy.upstreams, tools.weights)
     scope = Scope(kind.tenant, "", kind.endpoint, kind.model, "", does)
     which = "every call" if asked.sampling == "any" else "calls at temperature 0"
     if kind.endpoint == "embeddings":

@@ -142,7 +142,7 @@ class Exchange:
         trace.model, trace.rule = model, way.rule.name
         trace.streamed = fields.get("stream") is True
         wished = wishes.read(headers, fields)
-        if wishes.LITELLM in fields:
+        if wishes.LITELLM in fields and wishes.speaks_litellm(fields):
             fields = wishes.without_litellm(fields)
             body = wire.dumps(fields)
         total = way.rule.timeouts.total

@@ -32,7 +32,10 @@ FOREVER = float("inf")
 STATUS_LINE = {
     int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
 }
-LISTS = frozenset({b"cache-control", b"pragma", b"x-sluice-tags", b"x-litellm-tags"})  # may stand on several lines
+# What may stand on several lines. Of names a second line makes another name, never the first or the last alone.
+LISTS = frozenset(
+    {b"cache-control", b"pragma", b"x-sluice-tags", b"x-litellm-tags", b"x-sluice-namespace", b"x-sluice-quality"}
+)
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 

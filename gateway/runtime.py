@@ -8,7 +8,7 @@ no stream is cut by a reload.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from gateway.build import Dispatch, Kind, Step, Tools, plan
 from gateway.caches import Caches, open_caches
 from gateway.call import Caller, Handler
 from gateway.engines.endpoint import read_endpoint
+from gateway.engines.files import digest_of
 from gateway.engines.spec import EngineSpec, specs
 from gateway.errors import BadRequest, Forbidden, UnknownModel
 from gateway.stack import stack
@@ -45,13 +46,20 @@ class Pipeline:
     """One policy, compiled. Cheap to make and thrown away at the next reload."""
 
     def __init__(
-        self, loaded: LoadedPolicy, stations: dict[str, Station], caches: Caches, leases: list[Hashable], host: Runtime
+        self,
+        loaded: LoadedPolicy,
+        stations: dict[str, Station],
+        caches: Caches,
+        leases: list[Hashable],
+        host: Runtime,
+        weights: Mapping[str, str],
     ) -> None:
-        """`host` counts the calls on this pipeline, those of its own making included."""
+        """`host` counts the calls on this pipeline, those of its own making included; `weights` as in `Tools`."""
         policy = loaded.policy
         self.loaded = loaded
         self.stations = stations
         self.caches = caches
+        self.weights = weights
         self.leases = leases
         self.calls = 0
         self.is_retired = False
@@ -81,7 +89,7 @@ class Pipeline:
         policy = self.loaded.policy
         rule = policy.rule_for(model, tenant, endpoint)
         self._budgets.setdefault(rule.name, RetryBudget(rule.retry.budget))
-        tools = Tools(self.stations, self.caches, self._budgets, self.background)
+        tools = Tools(self.stations, self.caches, self._budgets, self.background, self.weights)
         steps = plan(policy, rule, Kind(model, tenant, endpoint), tools)
         return Way(rule, steps, stack([step.layer for step in steps], self._dispatch))
 
@@ -120,6 +128,7 @@ class Runtime:
         self.record = record
         self._needs_keys = needs_keys  # bound to more than loopback: a policy without keys must not come into force
         self._tools = ToolBox()
+        self._digests: dict[str, str] = {}  # of weights, by the key of the engine that serves them
         self._pipeline: Pipeline | None = None
         self.calls = 0
         self.reloads = {"ok": 0, "refused": 0}
@@ -162,7 +171,8 @@ class Runtime:
         engines = specs(loaded.policy, loaded.path.parent, self._weights, self._state)
         if wait_for_engines:
             await self._engines_up(engines, wait_for_engines)
-        pipeline = self._compile(loaded, engines)
+        weights = await asyncio.to_thread(self._read_weights, engines)
+        pipeline = self._compile(loaded, engines, weights)
         old, self._pipeline = self._pipeline, pipeline
         if old is not None:
             self._retire(old)
@@ -196,7 +206,14 @@ class Runtime:
             self._retire(self._pipeline)
             self._pipeline = None
 
-    def _compile(self, loaded: LoadedPolicy, engines: dict[str, EngineSpec]) -> Pipeline:
+    def _read_weights(self, engines: dict[str, EngineSpec]) -> dict[str, str]:
+        """A digest of what each engine serves. An engine that runs does not read its file again, so neither do we."""
+        for spec in engines.values():
+            if not self._digests.get(spec.key):
+                self._digests[spec.key] = digest_of(spec.gguf)
+        return {name: self._digests[spec.key] for name, spec in engines.items()}
+
+    def _compile(self, loaded: LoadedPolicy, engines: dict[str, EngineSpec], weights: dict[str, str]) -> Pipeline:
         stations: dict[str, Station] = {}
         leases: list[Hashable] = []
         try:
@@ -209,7 +226,7 @@ class Runtime:
             shelf = ("caches", loaded.policy.cache)
             caches = self._tools.borrow(shelf, partial(open_caches, loaded.policy.cache, self._state, self._redis_url))
             leases.append(shelf)
-            return Pipeline(loaded, stations, caches, leases, self)
+            return Pipeline(loaded, stations, caches, leases, self, weights)
         except BaseException:
             for lease in leases:
                 self._tools.give_back(lease)

@@ -23,13 +23,19 @@ LITELLM = "cache"  # the body field
 
 def read(headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> Wishes:
     """What is asked for. Raises BadRequest for what cannot be meant."""
-    if LITELLM not in body and HEADERS.isdisjoint(headers):
+    if not speaks_litellm(body) and HEADERS.isdisjoint(headers):
         return NO_WISHES
     asked = directives.parse(headers.get(CACHE_CONTROL), headers.get(PRAGMA))
-    if LITELLM in body:
+    if speaks_litellm(body):
         asked = directives.merged(asked, _litellm(body[LITELLM]))
     namespace = _name(headers, NAMESPACE) or _checked("cache.namespace", asked.namespace)
     return Wishes(asked, namespace, _name(headers, QUALITY), _tags(headers))
+
+
+def speaks_litellm(body: Mapping[str, Any]) -> bool:
+    """Say whether the body has a field `cache` as LiteLLM knows it. Any other of that name is the upstream's."""
+    field = body.get(LITELLM)
+    return isinstance(field, dict) and field.keys() <= directives.LITELLM_FIELDS
 
 
 def without_litellm(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,15 +52,23 @@ def _litellm(field: object) -> directives.Directives:
 
 def _name(headers: Mapping[bytes, bytes], header: bytes) -> str:
     value = headers.get(header)
-    return "" if value is None else _checked(header.decode(), value.decode("latin-1").strip())
+    return "" if value is None else _checked(header.decode(), _text(value).strip())
 
 
 def _tags(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
-    told = [part.strip() for name in TAGS for part in headers.get(name, b"").decode("latin-1").split(",")]
+    told = [part.strip() for name in TAGS for part in _text(headers.get(name, b"")).split(",")]
     tags = tuple(_checked("x-sluice-tags", tag) for tag in dict.fromkeys(told) if tag)
     if len(tags) > MOST_TAGS:
         raise BadRequest(f"A call bears at most {MOST_TAGS} tags.", param="x-sluice-tags")
     return tags
+
+
+def _text(value: bytes) -> str:
+    """A header as its sender meant it: in UTF-8, as the same name stands in a body or a policy."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _checked(name: str, value: str) -> str:

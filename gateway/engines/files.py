@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 LOG_BYTES = 1_000_000
+SAMPLES = 64
+SAMPLE_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,23 @@ class EngineFiles:
     def log(self) -> Path:
         """What the engine said while it started; the one before it ends in `.1`."""
         return self.state / f"engine-{self.key}.log"
+
+
+def digest_of(path: Path) -> str:
+    """What a file of weights holds, in short: its size and samples from all over it, since it may be gigabytes.
+
+    "" if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest = hashlib.blake2b(str(size).encode(), digest_size=12)
+            for number in range(SAMPLES):
+                file.seek(size * number // SAMPLES)
+                digest.update(file.read(SAMPLE_BYTES))
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -26,9 +26,14 @@ MOST_KNOWN = 512  # bodies that were answered by a hit, whose identity is kept; 
 LONGEST_KNOWN = 16_384  # bytes
 
 
-def fingerprint(rule: RuleCache, targets: Sequence[Target], upstreams: Mapping[str, Upstream]) -> str:
-    """What a rule does to answers, in short: who may give them. A comment or a timeout changes nothing here."""
-    who = [[target.model, *_place(upstreams[target.upstream])] for target in targets]
+def fingerprint(
+    rule: RuleCache, targets: Sequence[Target], upstreams: Mapping[str, Upstream], weights: Mapping[str, str]
+) -> str:
+    """What a rule does to answers, in short: who may give them. A comment or a timeout changes nothing here.
+
+    `weights` are digests of the files that engines serve, by upstream: another file under the same name answers anew.
+    """
+    who = [[target.model, *_place(upstreams[target.upstream]), weights.get(target.upstream, "")] for target in targets]
     told = orjson.dumps([who, rule.truncated])
     return hashlib.blake2b(told, digest_size=12).hexdigest()
 

@@ -39,7 +39,7 @@ def steps(folder: Path, rule: str, endpoint: str = "chat") -> list[Step]:
     stations = {name: Station(_Station(), Breaker(BreakerSettings())) for name in "uv"}
     caches = Caches(Cache(Memory(1000), None))
     background = Background(lambda _: None, lambda: None, lambda: None)
-    tools = Tools(stations, caches, {"r": RetryBudget()}, background)
+    tools = Tools(stations, caches, {"r": RetryBudget()}, background, {})
     return plan(policy, policy.rules[0], Kind("m", "t", endpoint), tools)
 
 

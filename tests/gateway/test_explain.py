@@ -30,7 +30,7 @@ def policy(folder: Path, more: str = "", serves: str = "chat") -> LoadedPolicy:
 def identity(loaded: LoadedPolicy, body: dict[str, Any], namespace: str = "", endpoint: str = "chat") -> Identity:
     """What the cache tells this call apart by."""
     rule = loaded.policy.rule_for("m", "local", endpoint)
-    does = fingerprint(rule.cache, targets_of(loaded.policy, "m"), loaded.policy.upstreams)
+    does = fingerprint(rule.cache, targets_of(loaded.policy, "m"), loaded.policy.upstreams, {})
     return Identifier(Scope("local", namespace, endpoint, "m", "", does)).identify(body, orjson.dumps(body))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engines.files import LOG_BYTES, EngineFiles, open_log, write_private
+from gateway.engines.files import LOG_BYTES, EngineFiles, digest_of, open_log, write_private
 
 
 def test_a_private_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -45,3 +45,14 @@ def test_a_log_is_appended_to_and_private(tmp_path: Path) -> None:
         os.close(descriptor)
     assert log.read_bytes() == b"one two"
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_digest(tmp_path: Path) -> None:
+    """Weights of one length and name are told apart where they differ by more than a few bytes; none have ""."""
+    path = tmp_path / "weights.gguf"
+    path.write_bytes(bytes(10_000_000))
+    one = digest_of(path)
+    assert one == digest_of(path)
+    path.write_bytes(bytes(9_000_000) + b"\1" * 1_000_000)
+    assert digest_of(path) not in ("", one)
+    assert digest_of(tmp_path / "none.gguf") == ""

@@ -122,8 +122,8 @@ def test_fingerprint() -> None:
         "b": Upstream.model_validate({"url": "http://127.0.0.1:2/v1"}),
     }
 
-    def made(rule: RuleCache, *targets: Target) -> str:
-        return fingerprint(rule, targets, upstreams)
+    def made(rule: RuleCache, *targets: Target, weights: str = "") -> str:
+        return fingerprint(rule, targets, upstreams, {"a": weights})
 
     one = made(RuleCache(), Target("a", "m"))
     assert one == made(RuleCache(ttl=5, sampling="any", tags=["x"]), Target("slow", "m"))
@@ -132,6 +132,7 @@ def test_fingerprint() -> None:
         made(RuleCache(), Target("b", "m")),
         made(RuleCache(), Target("a", "n")),
         made(RuleCache(), Target("a", "m"), Target("b", "m")),
+        made(RuleCache(), Target("a", "m"), weights="others"),
     ]
-    assert len({one, *others}) == 5
+    assert len({one, *others}) == 6
     assert len(orjson.dumps(one)) < 40
