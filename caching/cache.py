@@ -12,6 +12,7 @@ import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -27,6 +28,8 @@ BATCH = 64  # entries in one write
 WAITING = 4096  # entries that may wait to be written
 WAITING_BYTES = 64 << 20
 DROPS = 4096  # keys that may wait to be dropped
+HITS = 4096  # keys whose hits are counted until the slow store is told
+HITS_SECONDS = 10.0  # between two times that it is told
 FLUSH_SECONDS = 2.0
 REST = 9  # times as long as a write took; the calls need the processor, and what there is no time for is not kept
 LONGEST_REST = 0.5  # seconds; purges are to be followed, and who closes waits
@@ -45,17 +48,24 @@ class Cache:
         clock: Callable[[], float] = time.time,
         delay: float = 0.05,
         follow: float = 1.0,
+        tell: float = HITS_SECONDS,
     ) -> None:
-        """Writes wait `delay` seconds for others to join them; others' purges are looked for every `follow` seconds."""
+        """Writes wait `delay` seconds for others to join them; others' purges are looked for every `follow` seconds.
+
+        What memory served is told to the slow store every `tell` seconds, so that it stays there, too.
+        """
         self._memory = memory
         self._slow = slow
         self._clock = clock
         self._delay = delay
         self._follow_seconds = follow
+        self._tell_seconds = tell
         self._waiting: dict[bytes, _Waiting] = {}  # to be written
         self._waiting_bytes = 0
         self._drops: dict[bytes, int] = {}  # to be dropped from the slow store, with the removal that said so
         self._looks: dict[bytes, asyncio.Future[tuple[Entry | None] | None]] = {}  # under way in the slow store
+        self._hits: dict[bytes, int] = {}  # in memory, that the slow store was not told of
+        self._told = 0.0  # when it was told last, by the loop's clock
         self._lost = 0  # entries and drops there was no room for
         self._removals = 0  # drops and purges so far: what was looked up across one may be gone
         self._last_purge: int | None = None  # of the slow store's; None before the first look
@@ -71,7 +81,14 @@ class Cache:
 
     def peek(self, key: bytes) -> Entry | None:
         """The entry under this key if it is in memory."""
-        return self._memory.get(key)
+        found = self._memory.get(key)
+        if found is not None:
+            hits = self._hits
+            if key in hits:
+                hits[key] += 1
+            elif len(hits) < HITS:
+                hits[key] = 1
+        return found
 
     def may_hold(self, key: bytes) -> bool:
         """Say, without I/O, whether `get` may find what `peek` does not; False only where it surely does not."""
@@ -80,7 +97,7 @@ class Cache:
     async def get(self, key: bytes) -> Entry | None:
         """The entry under this key, from wherever it is; None as well if the slow store cannot say."""
         while True:
-            found = self._memory.get(key) or self._about_to_be_written(key)
+            found = self.peek(key) or self._about_to_be_written(key)
             slow = self._slow
             if found is not None or slow is None or key in self._drops or not slow.may_hold(key):
                 return found
@@ -205,6 +222,7 @@ class Cache:
         try:
             while not self._closing:
                 await self._outlive(self._follow())
+                await self._outlive(self._tidy())
                 await self._write_until(asyncio.get_running_loop().time() + self._follow_seconds)
             async with asyncio.timeout(FLUSH_SECONDS):
                 while await self._write():
@@ -294,6 +312,16 @@ class Cache:
                 self._purge_here(selection)
         self._last_purge = max([self._last_purge or 0, *(seq for seq, _ in purges)])
         self._blind = False
+
+    async def _tidy(self) -> None:
+        """Let the slow store do what is due, now and then with the hits that it did not see."""
+        now = asyncio.get_running_loop().time()
+        told: dict[bytes, int] = {}
+        if now - self._told >= self._tell_seconds:
+            told, self._hits, self._told = self._hits, {}, now
+        if self._slow is not None:
+            with suppress(StoreUnavailable):  # only hits are lost, and the rest is done another time
+                await self._slow.tidy(told)
 
 
 @dataclass(frozen=True, slots=True)

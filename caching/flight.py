@@ -7,6 +7,7 @@ Laws of this module:
 
 * While nobody has joined, the leader pulls the frames itself and a flight costs no task. With the first reader a task
   of the flight's own takes over, so that a leader who reads slowly holds nobody up.
+* A leader that others elsewhere listen to may have the task from the beginning (`eagerly`).
 * What is pulled waits for the fastest reader, so an answer is never read faster than someone takes it. A reader that
   falls more than `most` bytes behind is cut off; it neither holds the others up nor makes memory grow.
 * A flight that has said more than `most` bytes takes no new readers: its beginning is forgotten. Its last frame never
@@ -17,6 +18,7 @@ Laws of this module:
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
@@ -74,8 +76,8 @@ class Flight:
 
     __slots__ = (
         "_base", "_base_bytes", "_ended", "_frames", "_furthest", "_is_pulling", "_is_whole", "_leader", "_linger",
-        "_on_change", "_pump", "_room", "_source", "_waiting", "end", "error", "head", "most", "others", "size",
-        "window",
+        "_on_change", "_pump", "_room", "_source", "_waiting", "deadline", "end", "error", "head", "most", "others",
+        "size", "window",
     )  # fmt: skip
 
     def __init__(
@@ -85,8 +87,13 @@ class Flight:
         window: int = WINDOW,
         linger: float = LINGER,
         on_change: Callable[[int], None] | None = None,
+        deadline: float = math.inf,
     ) -> None:
-        """`on_change` is told how many others wait for the answer whenever that has changed, until the end."""
+        """`on_change` is told how many others wait for the answer whenever that has changed, until the end.
+
+        `deadline` is when the leader gives up, by the clock of `time.monotonic()`, for those who may join to look at.
+        """
+        self.deadline = deadline
         self.most = most
         self.window = window
         self.head: Head | None = None
@@ -119,9 +126,11 @@ class Flight:
     # The leader's side
 
     def begin(
-        self, head: Head, source: AsyncIterator[bytes], is_whole: Callable[[], bool]
+        self, head: Head, source: AsyncIterator[bytes], is_whole: Callable[[], bool], *, eagerly: bool = False
     ) -> AsyncGenerator[bytes, None]:
         """The answer begins; the frames for the leader itself. Whoever closes them early abandons the flight.
+
+        `eagerly` pulls at once and up to `window` ahead of a slow leader, whether or not anybody has joined.
 
         `is_whole` is asked when the source has ended: a stream may end with words about its failure. A source that is
         a generator is closed when it is not read any more. The leader's frames may raise Overtaken, as others' may, but
@@ -131,7 +140,7 @@ class Flight:
         self._source = source
         self._is_whole = is_whole
         self._notify()
-        if self.others:
+        if self.others or eagerly:
             self._start_pump()
         return self._led()
 
@@ -175,9 +184,15 @@ class Flight:
             self.finish(End.BROKEN, error)
             raise
         finally:
-            self.finish(End.ABANDONED)
-            if self._pump is None:
-                await self._close_source()
+            await self.close()
+
+    async def close(self) -> None:
+        """Abandon it unless it has ended, and wait until its source is closed. For the leader; safe to call twice."""
+        self.finish(End.ABANDONED)
+        if self._pump is None:
+            await self._close_source()
+        elif not self._pump.done():  # what the source does at its end must be done before the leader's call is over
+            await asyncio.wait({self._pump})
 
     async def _pull(self) -> bytes | None:
         """The next frame out of the source, noted for all; None at the end, which only the caller can judge."""

@@ -16,6 +16,7 @@ from caching.fold import fold
 
 HUGE = re.compile(rb"[:,\[]-?\d(?:\.\d+)?e\+(?:19|[2-9]\d|\d{3})")  # as orjson writes what is beyond 64 bits
 HAS_USAGE = re.compile(rb'"usage"\s*:\s*[^n\s]')  # and not null
+NO_USAGE = "the stream does not say its usage, which a plain answer does"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # may begin a stream, says the standard, and means nothing
 
 
@@ -64,11 +65,16 @@ class Answer:
         return len(form.body) if isinstance(form, _Stream) else sum(map(len, form))
 
     def plain(self) -> bytes:
-        """The plain JSON document. Raises Unfaithful if the stream cannot be told as one, and back again."""
+        """The plain JSON document. Raises Unfaithful if the stream cannot be told as one, and back again.
+
+        Nor can one that does not say its usage: clients rely on that of a plain answer.
+        """
         form = self._form
         if isinstance(form, bytes):
             return form
         answer = fold(_chunks(self._stream(form).body))
+        if answer.get("usage") is None:
+            raise Unfaithful(NO_USAGE)
         prove(expand(answer), answer)
         plain = _dumps(answer)
         _check_numbers(plain)
@@ -116,6 +122,11 @@ class _Stream:
 
     def without_usage(self) -> bytes:
         return _cut(self.body, self.spans)
+
+
+def may_say_usage(body: bytes) -> bool:
+    """Say whether a stream may bear its usage, without parsing it; False only where it surely does not."""
+    return HAS_USAGE.search(body) is not None
 
 
 def without_usage(block: bytes) -> bytes:

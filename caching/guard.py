@@ -3,6 +3,9 @@
 What it costs a call is bounded, and while it is down it costs nothing. Closed: every call is passed on and has its
 deadline. After some failures in a row the breaker is open: calls are refused
 at once, and a task of its own pings the store until it answers. No call ever pays for a probe.
+
+Puts are judged apart: a full store answers every look and keeps nothing. They go on, for one of them will tell when
+there is room again.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from caching.entry import Entry
@@ -83,7 +86,7 @@ class Guarded:
         clock: Callable[[], float] = time.monotonic,
         writing: float = WRITE_SECONDS,
     ) -> None:
-        self.reason = ""  # why it is open, or what failed last
+        self._reason = ""  # what failed last, other than a put
         self._store = store
         self._deadline = deadline
         self._writing = max(deadline, writing)
@@ -91,17 +94,32 @@ class Guarded:
         self._rest = rest
         self._clock = clock
         self._failed = 0  # calls in a row
+        self._unkept = 0  # puts that failed in a row
+        self._refusal = ""  # of the last of them
         self._opened_at = 0.0
         self._probe: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> str:
-        """Whether calls reach the store: "closed" or "open"."""
-        return "closed" if self._probe is None else "open"
+        """Whether calls reach the store: "open" if none does, "refusing" if it takes no writes, else "closed"."""
+        if self._probe is not None:
+            return "open"
+        return "refusing" if self._refuses else "closed"
+
+    @property
+    def reason(self) -> str:
+        """Why it is open or refusing, or what failed last."""
+        if self._probe is None and self._refuses:
+            return f"refuses writes: {self._refusal}"
+        return self._reason
+
+    @property
+    def _refuses(self) -> bool:
+        return self._unkept >= self._failures
 
     @property
     def is_failing(self) -> bool:
-        """Say whether the last call to the store failed."""
+        """Say whether the last call to the store failed, puts left aside."""
         return self._failed > 0
 
     def may_hold(self, key: bytes) -> bool:
@@ -113,8 +131,16 @@ class Guarded:
         return await self._within(self._deadline, self._store.get, key)
 
     async def put(self, entries: Sequence[Entry]) -> None:
-        """The store's, within the time of a write."""
-        await self._within(self._writing, self._store.put, entries)
+        """The store's, within the time of a write; its failure says nothing of reads."""
+        try:
+            await self._apart(self._store.put, entries)
+        except StoreUnavailable as error:
+            if self._probe is None:
+                self._not_kept(str(error))
+            raise
+        if self._refuses:
+            logger.warning("cache store: takes writes again (was: %s)", self._refusal)
+        self._unkept = 0
 
     async def drop(self, keys: Sequence[bytes]) -> None:
         """The store's, within the time of a write."""
@@ -131,6 +157,10 @@ class Guarded:
     async def newest(self, most: int) -> list[Entry]:
         """The store's; an operator's wait."""
         return await self._within(ADMIN_SECONDS, self._store.newest, most)
+
+    async def tidy(self, hits: Mapping[bytes, int]) -> None:
+        """The store's, within the time of a write; its failure says nothing of reads."""
+        await self._apart(self._store.tidy, hits)
 
     async def usage(self) -> tuple[int, int]:
         """The store's, within the time of a write."""
@@ -154,9 +184,24 @@ class Guarded:
             probe.cancel()
         await self._store.close()
 
+    async def _apart(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Work for which no call waits, and which the breaker does not count."""
+        if self._probe is not None:
+            raise StoreUnavailable(self._reason)
+        try:
+            await _limited(self._writing, work, *args)
+        except TimeoutError as error:
+            raise StoreUnavailable("timed out") from error
+
+    def _not_kept(self, reason: str) -> None:
+        self._unkept += 1
+        self._refusal = reason
+        if self._unkept == self._failures:
+            logger.warning("cache store: refuses writes: %s; calls go on with what it holds", reason)
+
     async def _within(self, seconds: float, work: Callable[..., Awaitable[T]], *args: object) -> T:
         if self._probe is not None:
-            raise StoreUnavailable(self.reason)
+            raise StoreUnavailable(self._reason)
         try:
             found = await _limited(seconds, work, *args)
         except TimeoutError as error:
@@ -169,7 +214,7 @@ class Guarded:
         return found
 
     def _fail(self, reason: str) -> None:
-        self.reason = reason
+        self._reason = reason
         self._failed += 1
         if self._failed >= self._failures and self._probe is None:
             logger.warning("cache store: %s; calls go on without it", reason)
@@ -182,8 +227,8 @@ class Guarded:
             try:
                 await self.ping()
             except StoreUnavailable as error:
-                self.reason = str(error)
+                self._reason = str(error)
                 continue
             break
-        logger.warning("cache store: works again after %.1f s (was: %s)", self._clock() - self._opened_at, self.reason)
-        self._failed, self.reason, self._probe = 0, "", None
+        logger.warning("cache store: works again after %.1f s (was: %s)", self._clock() - self._opened_at, self._reason)
+        self._failed, self._reason, self._probe = 0, "", None

@@ -108,7 +108,7 @@ class DataPlane:
 
 def _cache(status: Mapping[str, Any], *, keeps: bool) -> tuple[str, bool]:
     """How the caches are, in words, and whether they are as the policy wants them: `keeps` more than memory or not."""
-    if status["store"] == "open":
+    if status["store"] in {"open", "refusing"}:
         return f"store: {status['reason']}", False
     return ("ok" if keeps else "memory only"), True
 

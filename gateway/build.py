@@ -76,7 +76,7 @@ def _cache(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
     caches = tools.caches
     does = fingerprint(asked, targets_of(policy, kind.model), policy.upstreams, tools.weights)
     scope = Scope(kind.tenant, "", kind.endpoint, kind.model, "", does)
-    which = "every call" if asked.sampling == "any" else "calls at temperature 0"
+    which = "every call" if asked.sampling == "any" else "calls at temperature 0 or top_k 1"
     if kind.endpoint == "embeddings":
         which = "every input"
     steps = [

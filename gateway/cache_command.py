@@ -74,7 +74,7 @@ async def _usage(state: Path, redis_url: str) -> tuple[int, int]:
 
 
 async def _purge(state: Path, redis_url: str, selection: Selection, *, dry_run: bool) -> Purged:
-    async with opened(state, redis_url) as store:
+    async with opened(state, redis_url, purging=not dry_run) as store:
         return await store.purge(selection, dry_run=dry_run)
 
 

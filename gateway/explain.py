@@ -19,7 +19,7 @@ from caching.entry import Entry
 from caching.errors import StoreUnavailable, Unkeyable
 from caching.guard import Guarded
 from caching.identity import Identifier, Identity
-from caching.misses import explained, nearest
+from caching.misses import FIRST, explained, nearest
 from caching.stores import Store
 from gateway import wire, wishes
 from gateway.admin.caches import opened, where
@@ -217,8 +217,11 @@ async def _nearest(store: Store, identity: Identity) -> list[str]:
     near = nearest(identity.parts(), entries)
     if near is None:
         return ["       nothing is kept for this tenant"]
+    words = explained(identity.parts(), near)
+    if words == FIRST:
+        return ["       nothing that is kept for this tenant is like it"]
     age = max(0, int(time.time() - entries[near].created))
-    return [f"       {explained(identity.parts(), near)}; that one is {age} s old"]
+    return [f"       {words}; that one is {age} s old"]
 
 
 def _entry(entry: Entry | None, now: float, stale_ok: float) -> str:

@@ -9,6 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 from policies.scalars import Bytes, Grace, Lifetime, Name, Room, Seconds
 from policies.upstreams import Part
 
+DISK_SHARE = 2  # the store on disk keeps answers up to this part of its bound
+_ANSWERS = {1: "even one answer", DISK_SHARE: "two answers"}
+
 MOST_TAGS = 20  # on one entry; a store keeps an index of each
 
 
@@ -21,7 +24,7 @@ class Cache(Part):
         description="Most bytes of answers kept on disk; 0 keeps them in memory only. "
         "With --redis-url Redis keeps them instead, bounded by its own maxmemory.",
     )
-    entry: Bytes = Field(default=1_000_000, description="Longest answer that is kept.")
+    entry: Bytes = Field(default=1_000_000, description="Longest answer that is kept; at most half of `disk`.")
     retention: Lifetime = Field(
         default=7 * 24 * 3600.0, description="How long after it was made an answer is deleted, whatever its ttl."
     )
@@ -32,9 +35,9 @@ class Cache(Part):
     @model_validator(mode="after")
     def _holds_an_entry(self) -> Self:
         """Refuse an `entry` that a store could never hold: answers of that length would silently not be kept."""
-        for store in ("memory", "disk"):
-            if 0 < getattr(self, store) < self.entry:
-                raise ValueError(f"{store} is too small for even one answer of the length that entry allows")
+        for store, share in (("memory", 1), ("disk", DISK_SHARE)):
+            if 0 < getattr(self, store) < share * self.entry:
+                raise ValueError(f"{store} is too small for {_ANSWERS[share]} of the length that entry allows")
         return self
 
 

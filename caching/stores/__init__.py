@@ -11,7 +11,7 @@ back, although a write behind a call may put it later: see Cutoffs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -99,6 +99,10 @@ class Store(Protocol):
 
     async def newest(self, most: int) -> list[Entry]:
         """At most so many entries that may still be used: the newest first, or any, where the store cannot tell."""
+        ...
+
+    async def tidy(self, hits: Mapping[bytes, int]) -> None:
+        """Do a little of what is due now and then; `hits`, by key, are those that memory in front served meanwhile."""
         ...
 
     async def ping(self) -> None:

@@ -8,7 +8,7 @@ by the pages in use, because rows lie thinly where others were removed. What one
 of what the log (SQLite's WAL) may hold, for the log counts as well.
 
 There is one table, with two indexes: each costs as much as the row itself. So what is past its end is found by looking
-at some rows with each write, and the sums are one row that each transaction brings up to date.
+at some rows with each write and now and then, and the sums are one row that each transaction brings up to date.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ SLICE = 2048  # rows looked at in one piece of work, so that a call that waits f
 READ_AT_ONCE = 256  # entries read whole
 PURGED_AT_ONCE = 128  # rows, or free pages: wiping them costs ten times as much as looking
 EVICTED_AT_ONCE = 1024  # entries one transaction may push out at most
+LOOKED_AT = 1024  # entries looked at now and then for those past their end
 OLDEST = 16  # entries that each write looks at for those past their end; and two more for each that it brings
-LARGEST_SHARE = 16  # an entry above this part of the bound is not kept: it would push out too many
+LARGEST = 3 / 4  # of the bound; a larger entry is not kept. An answer of half of it always is, with all beside it
 
 _TABLES = """
 CREATE TABLE entries (
@@ -288,9 +289,11 @@ class Table:
         return kept
 
     def _put(self, rows: Sequence[_Row], now: float) -> list[bytes]:
+        if len(rows) == 1 and rows[0].pages > self._bounds.log_pages // 2:
+            self._make_way(rows[0])
         with self._writing():
             rows = [row for row in rows if not self.cutoffs.refuse(row.entry)]
-            self.flush()
+            self._flush()
             self._expire(now, OLDEST + 2 * len(rows))
             self._delete_keys([row.entry.key for row in rows])
             rows = self._admit(rows)
@@ -304,14 +307,25 @@ class Table:
     def _admit(self, rows: Sequence[_Row]) -> Sequence[_Row]:
         """Those for which there is room, after what is worth least was pushed out."""
         limit = self._bounds.max_bytes
-        rows = [row for row in rows if row.size <= limit // LARGEST_SHARE]
+        rows = [row for row in rows if row.size <= limit * LARGEST]
         incoming, pages = sum(row.size for row in rows), sum(row.pages for row in rows)
         left = self._evict(self._bytes + incoming - limit, EVICTED_AT_ONCE)
         if self._pages_in_use() > self._bounds.crowded:
-            left = self._evict(2 * incoming, left)
+            left = self._evict(min(2 * incoming, self._bytes), left)
         while left and self._pages_in_use() + pages > self._bounds.pages:
             left = self._evict(incoming, left)
         return rows if left else []
+
+    def _make_way(self, row: _Row) -> None:
+        """Push out what a large entry needs the room of, in steps: in one they would fill the log."""
+        limit, pages = self._bounds.max_bytes, self._bounds.crowded - row.pages
+        step = min(row.size, self._bounds.log_pages // 2 * PAGE)
+        while row.size <= limit * LARGEST and (self._bytes + row.size > limit or self._pages_in_use() > pages):
+            before = self._entries
+            with self._writing():
+                self._evict(step, EVICTED_AT_ONCE)
+            if self._entries >= before:
+                return
 
     def _insert(self, rows: Sequence[_Row]) -> None:
         """One statement for many rows: the interpreter's lock is given up and asked for once a statement."""
@@ -370,7 +384,11 @@ class Table:
             self._hits[key] = self._hits.get(key, 0) + count
 
     def flush(self) -> None:
-        """Write down the hits; a popular entry rises. Inside a transaction."""
+        """Write down the hits; a popular entry rises."""
+        with transaction(self.db):
+            self._flush()
+
+    def _flush(self) -> None:
         if self._hits:
             rows = [(count, self._age, count, key) for key, count in self._hits.items()]
             self.db.executemany(
@@ -378,17 +396,38 @@ class Table:
             )
             self._hits.clear()
 
+    def expire(self, now: float) -> None:
+        """Remove what is past its end, of the oldest entries and of a slice of the others."""
+        oldest, _ = self._past(0, now, OLDEST)
+        past, hand = self._past(self._hand, now, LOOKED_AT)
+        if oldest or past:  # else nothing is written
+            with self._writing():
+                self._delete_ids([*oldest, *past])
+        self._hand = hand
+
+    def clear(self) -> bool:
+        """Remove some entries, whichever, or give back some of the room they took; say whether there is more."""
+        if self.sums()[0]:
+            self.wipe(True)
+            with self._writing():
+                self._delete("id IN (SELECT id FROM entries LIMIT ?)", (PURGED_AT_ONCE,))
+            return True
+        return number(self.db, "PRAGMA freelist_count") > 0 and self.shrink()
+
     def _expire(self, now: float, most: int) -> None:
         """Remove what is past its end, of the oldest entries and of the next ones in turn."""
-        self._expire_after(0, now, OLDEST)  # the retention ends in the order in which entries came
-        self._hand = self._expire_after(self._hand, now, most)
+        oldest, _ = self._past(0, now, OLDEST)  # the retention ends in the order in which entries came
+        past, self._hand = self._past(self._hand, now, most)
+        self._delete_ids([*oldest, *past])
 
-    def _expire_after(self, after: int, now: float, most: int) -> int:
-        """Look at the entries above this id; the id of the last one looked at, 0 at the end."""
-        sql = "SELECT id, dies FROM entries WHERE id > ? ORDER BY id LIMIT ?"
-        rows = self.db.execute(sql, (after, most)).fetchall()
-        self._delete_ids([id_ for id_, dies in rows if dies < now])
-        return rows[-1][0] if len(rows) == most > 0 else 0
+    def _past(self, after: int, now: float, most: int) -> tuple[list[int], int]:
+        """Of the entries above this id those past their end, and the id of the last one looked at; 0 at the end.
+
+        The retention may have become shorter since an entry was put.
+        """
+        sql = "SELECT id, min(dies, created + ?) FROM entries WHERE id > ? ORDER BY id LIMIT ?"
+        rows = self.db.execute(sql, (self._bounds.retention, after, most)).fetchall()
+        return [id_ for id_, end in rows if end < now], rows[-1][0] if len(rows) == most > 0 else 0
 
     def _evict(self, wanted: int, most: int) -> int:
         """Remove what is worth least until `wanted` bytes are free; how many of these `most` could go still, then."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -126,6 +126,9 @@ class RedisStore:
                 if len(found) >= most:
                     break
         return list(found.values())[:most]
+
+    async def tidy(self, hits: Mapping[bytes, int]) -> None:
+        """Nothing: Redis removes what dies, and judges by the looks that reach it."""
 
     async def ping(self) -> None:
         """Return if Redis answers."""

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +37,7 @@ BUSY_SECONDS = 0.25  # how long one statement waits for another process's transa
 SMALLEST_FILTER = 1 << 14  # keys
 ASKED_AT_ONCE = 64  # keys looked up in one piece of work
 PUT_AT_ONCE = 64  # entries
+CLEARED_AT_ONCE = 16  # slices, each time a store without room is tidied
 HITS_HELD = 256  # keys whose hits wait for the next write, until they are written for their own sake
 MOVED_SECONDS = 60.0  # not more than once in this time is a file moved aside: a dying disk would make every one corrupt
 
@@ -65,10 +67,11 @@ T = TypeVar("T")
 
 
 class SqliteStore:
-    """A Store in the file at `path`; it takes at most about 1.2 times `max_bytes` of disk.
+    """A Store in the file at `path`; it takes at most about 1.2 times `max_bytes` of disk, and a large entry once more.
 
     With no bytes at all it keeps nothing, and is there for processes to hear of each other's purges. No entry is kept
-    longer than `retention` seconds after it was made. Opening starts at once, in the thread.
+    longer than `retention` seconds after it was made. Opening starts at once, in the thread. With `repairs` false a
+    corrupt file is left where it is.
     """
 
     def __init__(
@@ -77,11 +80,13 @@ class SqliteStore:
         max_bytes: int,
         *,
         retention: float = 30 * 86400.0,
+        repairs: bool = True,
         clock: Callable[[], float] = time.time,
         connect: Callable[[Path, float], sqlite3.Connection] = connect,
     ) -> None:
         self._path = path
         self._bounds = Bounds(max_bytes, retention)
+        self._repairs = repairs
         self._clock = clock
         self._connect = connect
         self._thread = ThreadPoolExecutor(1, "cache-file")
@@ -173,9 +178,20 @@ class SqliteStore:
         """How many entries are here, and how many bytes of the file they take."""
         return await self._run(Table.sums)
 
-    async def touch(self, hits: Mapping[bytes, int]) -> None:
-        """Count hits that memory in front served: what is popular there stays here."""
-        await self._run(lambda table: table.touch(dict(hits)))
+    async def tidy(self, hits: Mapping[bytes, int]) -> None:
+        """Count these hits, and remove some of what is past its end; without any room, some of whatever is here.
+
+        What is popular in memory stays here, too.
+        """
+        counted = iter(hits.items())
+        while some := dict(islice(counted, HITS_HELD)):
+            await self._run(_count, some)
+        if self._bounds.max_bytes:
+            await self._run(self._expire)
+            return
+        for _ in range(CLEARED_AT_ONCE):
+            if not await self._run(self._clear):
+                break
 
     async def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -225,9 +241,16 @@ class SqliteStore:
         table.follow()
         entries = [table.get(key, now) for key in keys]
         if table.touched > HITS_HELD:
-            with transaction(table.db):
-                table.flush()
+            table.flush()
         return entries
+
+    def _expire(self, table: Table) -> None:
+        table.expire(self._clock())
+        self._forget_aside()
+
+    def _clear(self, table: Table) -> bool:
+        self._forget_aside()
+        return table.clear()
 
     def _put(self, table: Table, entries: Sequence[Entry]) -> None:
         before = table.last_id
@@ -248,8 +271,7 @@ class SqliteStore:
 
     def _purge_done(self, table: Table) -> None:
         table.wipe(False)
-        for suffix in ("", "-wal", "-shm"):  # what was moved aside may hold what was to be purged
-            self._aside(suffix).unlink(missing_ok=True)
+        self._drop_aside()  # what was moved aside may hold what was to be purged
 
     # The filter.
 
@@ -353,7 +375,7 @@ class SqliteStore:
 
     def _close_well(self) -> None:
         if self._table is not None and self._table.touched:
-            with suppress(sqlite3.Error), transaction(self._table.db):  # only hits would be lost
+            with suppress(sqlite3.Error):  # only hits would be lost
                 self._table.flush()
         self._close()
 
@@ -363,7 +385,7 @@ class SqliteStore:
         Another process may have done so already: then the file that is there now is a good one and stays.
         """
         now = self._clock()
-        if 0 <= now - self._moved_aside < MOVED_SECONDS:
+        if not self._repairs or 0 <= now - self._moved_aside < MOVED_SECONDS:
             return False
         try:
             with _alone(self._path):
@@ -383,11 +405,20 @@ class SqliteStore:
         return self._path.with_name(f"{self._path.name}.corrupt{suffix}")
 
     def _forget_aside(self) -> None:
-        """Remove what was moved aside once all that is in it is too old to be kept."""
+        """Remove what was moved aside once all that is in it is too old to be kept, or nothing is to be kept at all."""
         with suppress(OSError):
-            if self._aside("").stat().st_mtime < self._clock() - self._bounds.retention:
-                for suffix in ("-wal", "-shm", ""):
-                    self._aside(suffix).unlink(missing_ok=True)
+            too_old = self._aside("").stat().st_mtime < self._clock() - self._bounds.retention
+            if too_old or not self._bounds.max_bytes:
+                self._drop_aside()
+
+    def _drop_aside(self) -> None:
+        for suffix in ("-wal", "-shm", ""):
+            self._aside(suffix).unlink(missing_ok=True)
+
+
+def _count(table: Table, hits: dict[bytes, int]) -> None:
+    table.touch(hits)
+    table.flush()
 
 
 def _write_nothing(table: Table) -> None:
@@ -399,6 +430,8 @@ def reason(error: Exception) -> str:
     """What failed, without paths or data: it is shown to whoever may see the store's state."""
     if isinstance(error, Foreign):
         return "the file is another program's"
+    if isinstance(error, OtherVersion):
+        return "the file is another release's"
     if isinstance(error, OSError):
         return _BY_ERRNO.get(error.errno or 0, "input/output error")
     known = _BY_CODE.get(_code(error))

@@ -162,7 +162,7 @@ class _Plane:
 
     async def purge(self, order: PurgeOrder) -> Response:
         try:
-            async with opened(self._state.dir, self._redis_url) as store:
+            async with opened(self._state.dir, self._redis_url, purging=not order.dry_run) as store:
                 purged = await store.purge(order.selection, dry_run=order.dry_run)
         except StoreUnavailable as error:
             raise CacheUnavailable(f"The store of answers cannot be had: {error}.") from error

@@ -15,15 +15,20 @@ from caching.stores import Store
 from caching.stores.sqlite import SqliteStore
 
 FILE = "cache.sqlite"  # in the state directory
+SIGNS = ("serve.lock", "ledger.sqlite", "admin.token")  # of a gateway that used the directory
 # Bounds are the workers' affair: nothing is put from here, and what they keep must not look too old or too much.
 ROOM = 2**40  # bytes
 AGE = 10 * 366 * 86400.0  # seconds
 
 
 @asynccontextmanager
-async def opened(state: Path, redis_url: str = "") -> AsyncIterator[Store]:
-    """The store that workers on this state directory use, or the Redis they share. Raises StoreUnavailable."""
-    store = _redis(redis_url) if redis_url else _sqlite(state / FILE)
+async def opened(state: Path, redis_url: str = "", *, purging: bool = False) -> AsyncIterator[Store]:
+    """The store that workers on this state directory use, or the Redis they share. Raises StoreUnavailable.
+
+    Who is `purging` begins a file that was deleted or is corrupt anew: by it workers hear of the purge. Who only asks
+    leaves all as it is.
+    """
+    store = _redis(redis_url) if redis_url else _sqlite(state / FILE, purging=purging)
     try:
         yield store
     finally:
@@ -39,11 +44,12 @@ def where(state: Path, redis_url: str = "") -> str:
     return shown(redis_url)
 
 
-def _sqlite(path: Path) -> Store:
-    """Never begin a file that is not there: an answer of "empty" would hide a mistyped directory."""
-    if not path.is_file():
+def _sqlite(path: Path, *, purging: bool) -> Store:
+    """Begin no file where no gateway was: an answer of "empty" would hide a mistyped directory."""
+    was_here = purging and any((path.parent / sign).exists() for sign in SIGNS)
+    if not (path.is_file() or was_here):
         raise StoreUnavailable(f"there is no {path.name} in the state directory: no worker has kept an answer there")
-    return SqliteStore(path, ROOM, retention=AGE)
+    return SqliteStore(path, ROOM, retention=AGE, repairs=purging)
 
 
 def _redis(url: str) -> Store:

@@ -13,7 +13,7 @@ from caching.cache import Cache
 from caching.eligibility import Freshness, answer_reason, choices_of, usable
 from caching.entry import Entry
 from caching.errors import Unfaithful
-from caching.forms import Answer
+from caching.forms import NO_USAGE, Answer, may_say_usage
 from caching.identity import Identity
 from gateway.call import Call, Handler, Reply
 from gateway.errors import DeadlinePassed, NotCached, UpstreamFailed
@@ -51,7 +51,7 @@ class Exact:
         if identity is None:
             return await self._inner(call)
         stale: Entry | None = None
-        entry = await self._find(identity) if not call.wishes.directives.no_cache else None
+        entry = await self._looked_up(identity, call)
         if entry is not None:
             reply, stale = self._from(entry, call)
             if reply is not None:
@@ -69,6 +69,12 @@ class Exact:
             why = failure.fault if isinstance(failure, UpstreamFailed) else failure.code
             call.trace.note("cache", f"stale: the upstream failed ({why})")
             return reply
+
+    async def _looked_up(self, identity: Identity, call: Call) -> Entry | None:
+        if not call.wishes.directives.no_cache:
+            return await self._find(identity)
+        call.trace.note("cache", "miss: the caller wants a new answer")
+        return None
 
     async def _find(self, identity: Identity) -> Entry | None:
         entry = self._cache.peek(identity.key)
@@ -120,6 +126,8 @@ class Exact:
         body = frames[0] if len(frames) == 1 else b"".join(frames)
         if reason := answer_reason(body, truncated=self._rule.truncated, choices=choices_of(call.json)):
             return reason
+        if is_stream and not may_say_usage(body):
+            return NO_USAGE
         # A copy of a plain answer: JSON that was just written may hold ten times the room it needs.
         answer = Answer.of_stream(frames) if is_stream else Answer.of_plain(bytes(memoryview(body)))
         grace = max(self._rule.stale_while_revalidate, self._rule.stale_if_error)

@@ -2,6 +2,9 @@
 
 Of one gateway's equal calls only their leader comes here. One of the gateways gets the lease and asks below, telling
 the others what it hears; the others follow. Without Redis, or while it is ill, every gateway asks for itself.
+
+An answer is told as fast as it comes and not as the leader's own client reads it. A call whose client set a deadline
+shorter than the rule's may follow, but does not lead: the others, who have more time, would lose the answer with it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 from caching.cache import Cache
 from caching.eligibility import Freshness, answer_reason, choices_of, usable
 from caching.errors import StoreUnavailable, Unfaithful
+from caching.flight import Flight
+from caching.flight import Head as Beginning
 from caching.forms import Answer
 from caching.guard import Guarded
 from caching.identity import Identity
@@ -37,7 +42,9 @@ from gateway.shared import (
 from gateway.trace import EXACT, Source
 from policies.caching import RuleCache
 
+AHEAD = 8 * 1024 * 1024  # bytes that are told ahead of the leader's own client
 LOOK_SECONDS = 0.5  # between looks whether others still follow a call whose own caller has left
+LATE = "The call's deadline passed in the middle of its answer"
 MODEL, UPSTREAM = "x-sluice-model", "x-sluice-upstream"  # who answers, told with the head
 
 
@@ -59,7 +66,7 @@ class SharedFlight:
     async def __call__(self, call: Call) -> Reply:
         """Answer as another gateway's call is answered, or else as the layers below do."""
         identity, asked = call.identity, call.wishes.directives
-        if identity is None or not call.is_patient or asked.no_cache or asked.no_store:
+        if identity is None or asked.no_cache or asked.no_store:
             return await self._inner(call)
         unless_stored = self._rule.exact
         if (
@@ -74,7 +81,10 @@ class SharedFlight:
                 call.trace.note("shared flight", f"asked by itself: {unavailable}")
                 return await self._inner(call)
             if isinstance(turn, Lead):
-                return await self._lead(call, turn)
+                if call.is_patient:
+                    return await self._lead(call, turn)
+                self._do(turn.abandon())
+                return await self._inner(call)
             if isinstance(turn, Follow):
                 reply = await self._follow(call, turn)
             else:
@@ -120,11 +130,18 @@ class SharedFlight:
             self._do(self._ending(call, lead, reply.status, [reply.body]))
             return reply
 
+        # Room beyond what is pulled ahead: the leader's own client, its only reader, is never cut off for being slow.
+        flight = Flight(window=AHEAD, most=2 * AHEAD)
+        head, told = Beginning(reply.status, reply.headers), self._told(call, lead, reply)
+        frames = flight.begin(head, told, lambda: reply.status != 200 or call.trace.is_whole, eagerly=True)
+
         async def release() -> None:
-            self._do(lead.abandon())  # also where nobody has begun to read; after its end it does nothing
+            self._do(lead.abandon())  # also where nothing was pulled yet; after its end it does nothing
+            await frames.aclose()
+            await flight.close()  # also where nobody has begun to read
             await reply.close()
 
-        return Reply(reply.status, reply.headers, self._told(call, lead, reply), release)
+        return Reply(reply.status, reply.headers, frames, release)
 
     async def _told(self, call: Call, lead: Lead, reply: Reply) -> AsyncIterator[bytes]:
         """The frames as they are; the other gateways hear them too."""
@@ -234,12 +251,21 @@ class SharedFlight:
 
 async def _followed(events: AsyncIterator[Event], call: Call) -> AsyncIterator[bytes]:
     """The frames another gateway tells, to the end of its answer or to one honest error event."""
-    event: Event = Lost()
-    async for event in events:
-        if isinstance(event, Frame):
-            yield event.data
-    if isinstance(event, Failed):
+    event: Event | None = Lost()
+    last = event
+    try:
+        while event is not None:
+            last = event
+            async with asyncio.timeout(max(0.0, call.deadline - monotonic())):
+                event = await anext(events, None)
+            if isinstance(event, Frame):
+                yield event.data
+    except TimeoutError:
+        call.trace.broke = "deadline"
+        yield broken_event(LATE, call.trace.broke)
+        return
+    if isinstance(last, Failed):
         call.trace.broke = "cut"  # the last frame has said why
-    elif not isinstance(event, End):
+    elif not isinstance(last, End):
         call.trace.broke = LOST
         yield broken_event(BROKE_OFF, call.trace.broke)

@@ -1,7 +1,11 @@
 """Single flight: equal calls that come while one is under way share its answer.
 
 The first one leads and asks below; those that come later follow. A leader that ends before its answer has begun is
-replaced by one who waits. Once it has begun a failure is told to all, once.
+replaced by one who waits. Once it has begun a failure is told, once, to all who have heard of it; who waits for the
+whole answer has not, and has it asked for anew, once.
+
+Whose client set a deadline shorter than the rule's leads those who have little more time than it. One who has more does
+not depend on it: it leads anew, and who comes then follows that one.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from math import inf
 from time import monotonic
 
 from caching.errors import Unfaithful
@@ -30,6 +35,7 @@ from gateway.shared import (
 from gateway.trace import Source, Trace
 
 TOO_SLOW = "This client reads too slowly to share an answer."
+SLACK_SHARE, SLACK_SECONDS = 0.05, 1.0  # how much sooner than its own deadline a leader's may be: of its time, at least
 Flights = MutableMapping[bytes, Flight]
 
 
@@ -57,21 +63,24 @@ class SingleFlight:
 
     async def _share(self, call: Call, key: bytes) -> Reply:
         """Lead or follow. Raises Unfaithful if the answer cannot be told in the form that this call wants."""
+        may_ask_anew = True
         while True:
             flight = self._flights.get(key)
-            if flight is None or not flight.takes_readers:
+            if flight is None or not flight.takes_readers or not _lasts(flight, call):
                 return await self._lead(call, key)
-            reply = await self._follow(flight, call)
+            reply = await self._follow(flight, call, may_ask_anew=may_ask_anew)
             if reply is not None:
                 return reply
+            may_ask_anew = may_ask_anew and flight.end is not End.BROKEN  # an upstream that always cuts is left alone
 
     # Leading
 
     async def _lead(self, call: Call, key: bytes) -> Reply:
-        if not call.is_patient:  # its own short deadline would end the others' answer
-            return await self._inner(call)
-        flight = Flight(on_change=_Holding(call.presence, self._finish) if call.presence is not None else None)
-        self._flights[key] = flight
+        flight = Flight(
+            on_change=_Holding(call.presence, self._finish) if call.presence is not None else None,
+            deadline=inf if call.is_patient else call.deadline,
+        )
+        self._flights[key] = flight  # one that lasts less long goes on for those who have joined it
         try:
             reply = await self._inner(call)
         except DeadlinePassed:
@@ -84,7 +93,7 @@ class SingleFlight:
             self._end(key, flight, End.ABANDONED)
             raise
         if reply.body is not None and not flight.others:  # nobody has come, and there is nothing left to wait for
-            self._flights.pop(key, None)
+            self._forget(key, flight)
             return reply
         head = Head(reply.status, reply.headers, call.trace)
         if reply.body is not None:
@@ -96,6 +105,7 @@ class SingleFlight:
         async def release() -> None:
             self._end(key, flight, End.ABANDONED)
             await frames.aclose()
+            await flight.close()
             await reply.close()
 
         return Reply(reply.status, reply.headers, self._led(key, flight, frames, call.trace), release)
@@ -114,14 +124,17 @@ class SingleFlight:
             self._end(key, flight, End.ABANDONED)
 
     def _end(self, key: bytes, flight: Flight, end: End, error: Exception | None = None) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+        self._forget(key, flight)
         flight.finish(end, error)
+
+    def _forget(self, key: bytes, flight: Flight) -> None:
+        if self._flights.get(key) is flight:  # and not one that has replaced it
+            del self._flights[key]
 
     # Following
 
-    async def _follow(self, flight: Flight, call: Call) -> Reply | None:
-        """The flight's answer in the form this call wants; None if the leader ended before it had begun."""
+    async def _follow(self, flight: Flight, call: Call, *, may_ask_anew: bool) -> Reply | None:
+        """The flight's answer in the form this call wants; None if it is to be asked for anew."""
         trace = call.trace
         reader = flight.join()
         since = monotonic()
@@ -136,7 +149,7 @@ class SingleFlight:
                     raise flight.error.with_traceback(None)
                 is_live = head.status == 200 and call.wants_stream and is_stream(head.headers)
                 if not is_live:
-                    return await self._whole(flight, reader, head, call)
+                    return await self._whole(flight, reader, head, call, may_ask_anew=may_ask_anew)
         except TimeoutError as error:
             raise deadline_passed() from error
         finally:
@@ -146,18 +159,21 @@ class SingleFlight:
         coalesced(trace, _source(head))
         return Reply(head.status, dict(head.headers), _followed(flight, reader, head, call), _leaving(flight, reader))
 
-    async def _whole(self, flight: Flight, reader: Reader, head: Head, call: Call) -> Reply | None:
+    async def _whole(
+        self, flight: Flight, reader: Reader, head: Head, call: Call, *, may_ask_anew: bool
+    ) -> Reply | None:
         """An answer of which nothing has been said before all of it is there, in the form this call wants."""
-        frames: list[bytes] = []
-        async with aclosing(flight.read(reader)) as told:
-            async for frame in told:
-                frames.append(frame)
-                if len(frames) > 1 and flight.size > flight.most:
-                    raise Unfaithful("the stream is too long to be told in one piece")
-        if flight.end is End.ABANDONED or _is_lost(head):
-            return None
-        if head.status == 200 and flight.end is not End.WHOLE:
-            raise UpstreamFailed(BROKE_OFF, fault="cut")
+        try:
+            frames = await _read(flight, reader)
+            if flight.end is End.ABANDONED or _is_lost(head):
+                return None
+            if head.status == 200 and flight.end is not End.WHOLE:
+                raise UpstreamFailed(BROKE_OFF, fault="cut")
+        except GatewayError:
+            if may_ask_anew and monotonic() < call.deadline:
+                call.trace.note("single flight", "asked anew: the answer this call waited for broke off")
+                return None
+            raise
         if head.status != 200 or is_stream(head.headers) == call.wants_stream:
             reply = Reply(head.status, dict(head.headers), one(b"".join(frames)))
         else:
@@ -203,6 +219,25 @@ class _Holding:
             self._timer = None
         elif self._timer is None and is_alone and self._finish:
             self._timer = asyncio.get_running_loop().call_later(self._finish, self._presence.release, self)
+
+
+def _lasts(flight: Flight, call: Call) -> bool:
+    """Say whether the flight goes on for about as long as this call may wait."""
+    if flight.end is not None:
+        return True  # all of it is there
+    slack = max(SLACK_SECONDS, SLACK_SHARE * (call.deadline - monotonic()))
+    return flight.deadline + slack >= call.deadline
+
+
+async def _read(flight: Flight, reader: Reader) -> list[bytes]:
+    """All frames of an answer. Raises Unfaithful for a stream that is too long, and what broke the answer."""
+    frames: list[bytes] = []
+    async with aclosing(flight.read(reader)) as told:
+        async for frame in told:
+            frames.append(frame)
+            if len(frames) > 1 and flight.size > flight.most:
+                raise Unfaithful("the stream is too long to be told in one piece")
+    return frames
 
 
 def _is_whole(call: Call, reply: Reply) -> bool:

@@ -15,6 +15,7 @@ from gateway.trace import MISS, Parts, Trace
 
 PER_SECOND = 50.0  # calls explained
 MOST = 100  # that wait to be explained; no more would be, and each holds its request's JSON
+REASON = "miss: "  # so begins the note of why a call missed
 LONGEST = 1_000_000  # bytes of a request that may wait
 
 _FAULTS = (CachingError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
@@ -54,7 +55,10 @@ class Explainer:
         self._refilled = now
 
     def explain(self, trace: Trace) -> None:
-        """Note why this call missed, if it did and the budget allows, and let go of its request's JSON."""
+        """Note why this call missed, if it did and the budget allows, and let go of its request's JSON.
+
+        A layer that found the reason has noted it: such a call is only remembered.
+        """
         identity, trace.identity = trace.identity, None
         if identity is None or trace.cache != MISS or self._left < 1:
             return
@@ -63,9 +67,15 @@ class Explainer:
             self._explain(trace, identity)
         except _FAULTS as fault:
             # An explanation is an extra: the record is worth more, and goes on without.
-            trace.note("cache", f"miss: could not be explained ({type(fault).__name__})")
+            if not _is_explained(trace):
+                trace.note("cache", f"{REASON}could not be explained ({type(fault).__name__})")
 
     def _explain(self, trace: Trace, identity: Parts) -> None:
         parts = identity.parts()
-        trace.note("cache", f"miss: {self._misses.why(parts)}")
+        if not _is_explained(trace):
+            trace.note("cache", REASON + self._misses.why(parts))
         self._misses.add(parts)
+
+
+def _is_explained(trace: Trace) -> bool:
+    return any(layer == "cache" and words.startswith(REASON) for layer, words in trace.notes)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from caching.cache import WAITING, Cache, Parts
+from caching.cache import HITS, WAITING, Cache, Parts
 from caching.entry import Entry
 from caching.errors import StoreUnavailable, Unkeyable
 from caching.forms import Answer
@@ -410,6 +410,50 @@ async def test_a_fault_in_following() -> None:
         cache.put(entry("b", tenant="other"))
         await settled(cache)
         assert key("b") in store.values
+
+
+async def test_hits_are_told() -> None:
+    """The slow store is told now and then how often memory served which key; what it served itself it knows."""
+    clock = Clock()
+    store = FakeStore(clock)
+    cache = Cache(Memory(1 << 20, clock), store, clock=clock, delay=0.0, follow=0.005, tell=0.0)
+    cache.put(entry("asked"))
+    cache.put(entry("never"))
+    for _ in range(3):
+        cache.peek(key("asked"))
+    await cache.get(key("asked"))
+    cache.start()
+    await until(lambda: store.hits)
+    assert store.hits == {key("asked"): 4}
+    cache.peek(key("asked"))
+    await until(lambda: store.hits[key("asked")] == 5)
+    await cache.aclose()
+
+
+async def test_hits_are_told_seldom() -> None:
+    """Looking for others' purges tells no hits before their time; the store is tidied even so."""
+    clock = Clock()
+    store = FakeStore(clock)
+    async with started(store, clock, follow=0.005) as cache:
+        await until(lambda: "tidy" in store.calls)
+        cache.put(entry())
+        cache.peek(key("a"))
+        await until(lambda: store.calls.count("tidy") >= 3)
+        assert store.hits == {}
+
+
+async def test_counted_hits_are_bounded() -> None:
+    """However many keys are asked for, the hits of so many are counted at most."""
+    clock = Clock()
+    store = FakeStore(clock)
+    cache = Cache(Memory(1 << 26, clock), store, clock=clock, tell=0.0)
+    for number in range(HITS + 10):
+        cache.put(entry(number))
+        cache.peek(key(number))
+    cache.start()
+    await until(lambda: store.hits)
+    assert len(store.hits) == HITS
+    await cache.aclose()
 
 
 async def test_may_hold() -> None:

@@ -88,6 +88,33 @@ async def test_alone() -> None:
     await check_nothing_is_left(air)
 
 
+async def test_told_elsewhere() -> None:
+    """Pulled eagerly, the source is read up to `window` ahead of a leader who reads nothing and is never cut off."""
+    air = Air(*[b"x" * 10] * 30, window=50, most=100)
+    air.source.say(None)
+    leader = air.flight.begin(HEAD, air.source.frames(), lambda: True, eagerly=True)
+    await settle()
+    assert air.source.pulled == 6
+    assert len(await collect(leader)) == 30
+    assert air.flight.end is End.WHOLE
+    await check_nothing_is_left(air)
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_closing(*, is_begun: bool) -> None:
+    """When a flight's `close` returns its source is closed, also where the leader has read nothing; twice is safe."""
+    air = Air(b"a")
+    leader = air.flight.begin(HEAD, air.source.frames(), lambda: True, eagerly=True)
+    await settle()
+    if is_begun:
+        await anext(leader)
+    await air.flight.close()
+    assert (air.source.is_closed, air.flight.end) == (True, End.ABANDONED)
+    await air.flight.close()
+    await leader.aclose()
+    await check_nothing_is_left(air)
+
+
 async def test_a_late_joiner() -> None:
     """Who joins in the middle gets what was said, at once, and then the rest as it comes."""
     air = Air(b"a", b"b")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from caching import sse
 from caching.errors import Unfaithful
 from caching.fold import fold, is_same
-from caching.forms import Answer, without_usage
+from caching.forms import Answer, may_say_usage, without_usage
 from tests.caching.strategies import Json, answers, bodies, streams
 
 USAGE = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
@@ -26,6 +26,7 @@ PLAIN: Json = {
     "created": 1,
     "model": "m",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+    "usage": {"total_tokens": 3},
 }
 
 
@@ -37,16 +38,20 @@ def chunks_of(body: bytes) -> list[Json]:
 
 @given(st.data())
 def test_a_stream_serves_both_forms(data: st.DataObject) -> None:
-    """A stream is served with its own events; folded it is the answer; expanded again it still is."""
+    """A stream is served with its own events; folded, if it says its usage, it is the answer, and so expanded again."""
     answer = data.draw(answers())
     chunks = data.draw(streams(answer))
     kept = Answer.of_stream(data.draw(bodies(chunks)))
     assert chunks_of(kept.events(usage=True)) == chunks
     alone = [chunk for chunk in chunks if chunk["choices"] or chunk.get("usage") is None]
     assert chunks_of(kept.events(usage=False)) == alone
-    assert is_same(orjson.loads(kept.plain()), answer)
+    if answer.get("usage") is None:
+        with pytest.raises(Unfaithful):
+            kept.plain()
+    else:
+        assert is_same(orjson.loads(kept.plain()), answer)
+        assert kept.size == len(kept.plain())
     assert is_same(fold(chunks_of(kept.events(usage=True))), answer)
-    assert kept.size == len(kept.plain())
 
 
 @given(answers())
@@ -87,10 +92,39 @@ def test_every_body_ends_once(last: bytes) -> None:
     assert Answer.of_stream([HELLO + END + last]).events(usage=True) == HELLO + END + sse.DONE
 
 
+@pytest.mark.parametrize("silent", [b"", b'data: {"choices":[],"usage":null}\n\n'])
+def test_a_stream_without_usage_has_no_plain_form(silent: bytes) -> None:
+    """Who asks for a plain answer relies on its usage, so a stream that does not say it stays one."""
+    kept = Answer.of_stream([HELLO, END + silent, sse.DONE])
+    with pytest.raises(Unfaithful, match="does not say its usage"):
+        kept.plain()
+    assert kept.events(usage=True) == HELLO + END + silent + sse.DONE
+
+
+def test_usage_beside_a_choice_is_enough() -> None:
+    """Some servers put the usage on the chunk that ends the choice."""
+    end = END.replace(b"}]}", b'}],"usage":{"total_tokens":3}}')
+    assert orjson.loads(Answer.of_stream([HELLO, end, sse.DONE]).plain()) == PLAIN
+
+
+@given(st.data())
+def test_no_usage_is_overlooked(data: st.DataObject) -> None:
+    """A stream that says its usage is never taken for one that does not."""
+    answer = data.draw(answers())
+    body = b"".join(data.draw(bodies(data.draw(streams(answer)))))
+    assert may_say_usage(body) or answer.get("usage") is None
+
+
+@pytest.mark.parametrize("block", [HELLO, HELLO.replace(b"Hello", b'\\"usage\\":{}'), b'data: {"usage": null}\n\n'])
+def test_usage_that_is_not_said(block: bytes) -> None:
+    """A null is none, and nor is a text that speaks of one."""
+    assert not may_say_usage(block)
+
+
 def test_folding_drops_the_stream() -> None:
     """Once folded only the plain document is held, and streams are made of it."""
-    kept = Answer.of_stream([HELLO, END, sse.DONE])
-    assert kept.size == len(HELLO + END + sse.DONE)
+    kept = Answer.of_stream([HELLO, END, USAGE, sse.DONE])
+    assert kept.size == len(HELLO + END + USAGE + sse.DONE)
     assert orjson.loads(kept.plain()) == PLAIN
     assert kept.size == len(kept.plain())
     assert is_same(fold(chunks_of(kept.events(usage=True))), PLAIN)
@@ -135,10 +169,11 @@ def test_an_unfaithful_document_stays_one(body: bytes) -> None:
 def test_two_threads_may_ask_at_once() -> None:
     """Asked for both forms by several threads, each gets a whole answer."""
     for _ in range(20):
-        kept = Answer.of_stream([HELLO, END, sse.DONE])
+        kept = Answer.of_stream([HELLO, END, USAGE, sse.DONE])
 
         def ask(usage: bool, kept: Answer = kept) -> tuple[Any, Json]:  # noqa: FBT001  mapped over
-            return orjson.loads(kept.plain()), fold(chunks_of(kept.events(usage=usage)))
+            told = fold(chunks_of(kept.events(usage=usage)))
+            return orjson.loads(kept.plain()), told if usage else {**told, "usage": PLAIN["usage"]}
 
         with ThreadPoolExecutor(4) as threads:
             assert all(told == (PLAIN, PLAIN) for told in threads.map(ask, [True, False] * 4))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from caching.entry import Entry
 from caching.errors import StoreUnavailable
 from caching.guard import Guarded
 from caching.stores import Selection
@@ -172,6 +173,78 @@ async def test_close_stops_the_probe() -> None:
     await guard.close()
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == 1
+
+
+class Full(FakeStore):
+    """A store at its quota: it reads and takes nothing."""
+
+    full = "out of memory"
+
+    async def put(self, entries: Sequence[Entry]) -> None:
+        await super().put(() if self.full else entries)
+        if self.full:
+            raise StoreUnavailable(self.full)
+
+
+async def not_kept(guard: Guarded, times: int) -> None:
+    """So many puts fail, with a good read after each."""
+    for _ in range(times):
+        with pytest.raises(StoreUnavailable):
+            await guard.put([entry()])
+        assert await guard.get(key("a")) is None
+
+
+async def test_refused_writes_are_told() -> None:
+    """A store that reads well and keeps nothing is told of after three puts, until one is kept; reads go on."""
+    store = Full(Clock())
+    guard = guarded(store)
+    await not_kept(guard, 2)
+    assert (guard.state, guard.reason) == ("closed", "")
+    await not_kept(guard, 5)
+    assert (guard.state, guard.reason) == ("refusing", "refuses writes: out of memory")
+    assert not guard.is_failing
+    store.full = ""
+    await guard.put([entry()])
+    assert (guard.state, guard.reason) == ("closed", "")
+    assert await guard.get(key("a")) is not None
+
+
+async def test_refused_writes_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One line when it begins and one when it ends."""
+    store = Full(Clock())
+    guard = guarded(store)
+    with caplog.at_level(logging.INFO, "sluice.caching"):
+        await not_kept(guard, 10)
+        store.full = ""
+        await guard.put([entry()])
+        await guard.put([entry()])
+    assert [record.getMessage() for record in caplog.records] == [
+        "cache store: refuses writes: out of memory; calls go on with what it holds",
+        "cache store: takes writes again (was: out of memory)",
+    ]
+
+
+async def test_open_says_more_than_refusing() -> None:
+    """A store that refused writes and then is gone is told as gone."""
+    store = Full(Clock())
+    guard = guarded(store, rest=60)
+    await not_kept(guard, 3)
+    await broken(store, guard)
+    assert (guard.state, guard.reason) == ("open", "out of order")
+    await guard.close()
+
+
+async def test_tidying_is_no_failure() -> None:
+    """Hits are passed on; a store that cannot be tidied just now has not failed a call."""
+    store = FakeStore(Clock())
+    guard = guarded(store)
+    await guard.tidy({key("a"): 2})
+    assert store.hits == {key("a"): 2}
+    store.down = "busy"
+    for _ in range(5):
+        with pytest.raises(StoreUnavailable):
+            await guard.tidy({})
+    assert guard.state == "closed"
 
 
 async def test_a_busy_loop_is_not_a_failure() -> None:

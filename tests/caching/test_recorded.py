@@ -10,12 +10,22 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from caching import sse
+from caching.errors import Unfaithful
 from caching.expand import expand, prove
 from caching.fold import fold, is_same
-from caching.forms import Answer
+from caching.forms import Answer, may_say_usage
 from tests.caching.strategies import Json
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "clients" / "recordings").glob("*.sse"))
+
+
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}}\n\n'
+
+
+def body_of(path: Path) -> bytes:
+    """A recorded stream; one that was not asked for its usage, and so could not be kept, with a usage event."""
+    body = path.read_bytes()
+    return body if may_say_usage(body) else body.replace(sse.DONE, USAGE + sse.DONE)
 
 
 def chunks_of(body: bytes) -> list[Json]:
@@ -40,7 +50,7 @@ def accumulated(chunks: list[Json]) -> list[Json]:
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_a_recording_goes_round(path: Path) -> None:
     """A recorded stream folds, expands and folds again into the same; its own events are kept until then."""
-    body = path.read_bytes()
+    body = body_of(path)
     chunks = chunks_of(body)
     kept = Answer.of_stream([body])
     assert chunks_of(kept.events(usage=True)) == chunks
@@ -51,10 +61,19 @@ def test_a_recording_goes_round(path: Path) -> None:
     prove(expand(answer), answer)
 
 
+def test_a_recording_without_usage_stays_a_stream() -> None:
+    """One that was not asked for its usage has no plain form."""
+    silent = [body for path in RECORDINGS if not may_say_usage(body := path.read_bytes())]
+    assert silent
+    for body in silent:
+        with pytest.raises(Unfaithful, match="usage"):
+            Answer.of_stream([body]).plain()
+
+
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_a_client_cannot_tell(path: Path) -> None:
     """The openai package accumulates a hit made of the folded answer to the same choices as the recording."""
-    body = path.read_bytes()
+    body = body_of(path)
     kept = Answer.of_stream([body])
     missed = accumulated(chunks_of(body))
     assert accumulated(chunks_of(kept.events(usage=False))) == missed

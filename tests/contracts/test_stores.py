@@ -252,6 +252,14 @@ CALLS: list[Callable[[Store], Awaitable[object]]] = [
 ]
 
 
+async def test_tidied(held: Held) -> None:
+    """Tidying takes hits of whatever key, and takes nothing that lives away."""
+    await held.store.put(ENTRIES)
+    await held.store.tidy({key("plain"): 3, key("never"): 1})
+    await held.store.tidy({})
+    assert len(await held_names(held.store)) == len(ENTRIES)
+
+
 @pytest.mark.parametrize("call", CALLS)
 async def test_unavailable(held: Held, call: Callable[[Store], Awaitable[object]]) -> None:
     """A store that cannot do its work says StoreUnavailable, with a reason, and nothing else."""

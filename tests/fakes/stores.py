@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -65,6 +65,7 @@ class FakeStore:
 
     def __init__(self, clock: Clock) -> None:
         self.values: dict[bytes, bytes] = {}
+        self.hits: dict[bytes, int] = {}  # told to `tidy`
         self.down = ""
         self.hanging = False
         self.calls: list[str] = []
@@ -118,6 +119,11 @@ class FakeStore:
         await self._met("newest")
         found = [entry for key in reversed(self.values) if (entry := Entry.loads(key, self.values[key])) is not None]
         return [entry for entry in found if self._keeps(entry)][:most]
+
+    async def tidy(self, hits: Mapping[bytes, int]) -> None:
+        await self._met("tidy")
+        for key, count in hits.items():
+            self.hits[key] = self.hits.get(key, 0) + count
 
     async def ping(self) -> None:
         await self._met("ping")

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.app import _cache
 from gateway.call import Call, Caller, Reply
 from tests.fakes.openai import USAGE, WORDS, Act, FakeOpenAI
 from tests.fakes.stand import ENV, MESSAGES, SECRET, Stand, events, gateway, said
@@ -408,6 +409,20 @@ async def test_readiness_tells_of_a_store_that_is_left_alone(tmp_path: Path) -> 
         ready = await g.client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         assert ready.json()["cache"] == "store: the file is another program's"
+
+
+@pytest.mark.parametrize(
+    ("store", "reason", "told"),
+    [
+        ("closed", "", ("ok", True)),
+        ("closed", "timed out", ("ok", True)),
+        ("open", "timed out", ("store: timed out", False)),
+        ("refusing", "refuses writes: disk full", ("store: refuses writes: disk full", False)),
+    ],
+)
+def test_readiness_in_words(store: str, reason: str, told: tuple[str, bool]) -> None:
+    """A store that is left alone or takes no writes is told with its reason; one that failed once is not."""
+    assert _cache({"store": store, "reason": reason}, keeps=True) == told
 
 
 # Who may call

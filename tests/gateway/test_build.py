@@ -47,7 +47,7 @@ def test_plan_says_why(tmp_path: Path) -> None:
     """Each step has a name and a reason that an operator reads."""
     told = [(step.name, step.why) for step in steps(tmp_path, "ttl: 5m")]
     assert told == [
-        ("equal", "calls at temperature 0 may share an answer with equal ones of t"),
+        ("equal", "calls at temperature 0 or top_k 1 may share an answer with equal ones of t"),
         ("exact", "answers are kept for 300 s"),
         ("single flight", "equal calls under way share one answer"),
         ("route", "may be answered by u (m), then v (n)"),

@@ -78,6 +78,23 @@ def test_no_store_is_told(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert "secret" not in said
 
 
+def test_a_corrupt_file_is_told(tmp_path: Path) -> None:
+    """`status` says that the file is corrupt and moves nothing."""
+    (tmp_path / "cache.sqlite").write_bytes(b"no database" * 1000)
+    status, said = run("status", state=tmp_path)
+    assert (status, said.endswith("cannot be had: corrupt.")) == (1, True)
+    assert not (tmp_path / "cache.sqlite.corrupt").exists()
+
+
+def test_a_purge_of_a_deleted_file(tmp_path: Path) -> None:
+    """It begins the file where a gateway was, for workers to hear of it; a dry run does not."""
+    (tmp_path / "serve.lock").touch()
+    assert run("purge", "--all", "--dry-run", state=tmp_path)[0] == 1
+    assert not (tmp_path / "cache.sqlite").exists()
+    assert run("purge", "--all", state=tmp_path) == (0, f"0 entries, 0 B removed from {tmp_path / 'cache.sqlite'}")
+    assert (tmp_path / "cache.sqlite").exists()
+
+
 def test_a_redis_that_is_not_there_is_told(tmp_path: Path) -> None:
     """A port where nobody listens costs exit status 1 and one line."""
     status, said = run("purge", "--all", "--redis-url", "redis://me:secret@127.0.0.1:9/0", state=tmp_path)

@@ -98,6 +98,15 @@ def test_the_nearest_answer_is_told(tmp_path: Path) -> None:
     assert "in namespace" in explained(loaded, tmp_path, {**CALL, "seed": 1}, namespace="tests")[2]
 
 
+def test_an_answer_unlike_the_call_is_not_told(tmp_path: Path) -> None:
+    """An entry that has no field in common with the call is not called near, and its age is not told."""
+    loaded = policy(tmp_path, serves="embeddings")
+    hold(tmp_path, identity(loaded, {"model": "m", "input": "one"}, endpoint="embeddings"), age=118.0)
+    told = explained(loaded, tmp_path, {"model": "m", "input": "two"}, endpoint="embeddings")
+    assert told[1].endswith(": no entry")
+    assert told[2].strip() == "nothing that is kept for this tenant is like it"
+
+
 def test_another_tenants_answers_are_not_told(tmp_path: Path) -> None:
     """Nothing is said of a tenant that does not ask, not even that it asked the same."""
     loaded = policy(tmp_path)

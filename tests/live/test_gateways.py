@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from itertools import cycle
 from time import monotonic
@@ -94,6 +96,31 @@ async def test_live_tail_elsewhere(three: list[Gateway], upstream: Counting) -> 
     assert max(told) < 8, "the tail came in lumps"
     assert late.pieces[0][0] < first.ended - 1.0
     assert abs(late.ended - first.ended) < 0.5
+    assert upstream.asked[question] == 1
+
+
+async def test_a_leader_that_reads_slowly(three: list[Gateway], upstream: Counting) -> None:
+    """When the leading gateway's own client reads nothing of a long stream, those at others get it whole and soon."""
+    question = unheard()
+    upstream.words = 36_000  # some 6 MB, more than lies in sockets
+    upstream.gate.clear()
+    body = json.dumps(chat(question, stream=True)).encode()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", three[0].port))
+    _, writer = await asyncio.open_connection(sock=sock, limit=4096)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+    writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body)
+    await upstream.until_asked(question)
+    other = asyncio.create_task(call(three[1].port, chat(question, stream=True)))
+    await asyncio.sleep(0.3)
+    upstream.gate.set()
+    answer = await other
+    writer.transport.abort()
+    assert answer.is_done
+    assert answer.source == "coalesced"
+    assert answer.text.endswith(" w35999")
     assert upstream.asked[question] == 1
 
 

@@ -54,13 +54,20 @@ def test_stores_that_cannot_be(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "small"),
-    [({"memory": "512KB"}, "memory"), ({"disk": "512KB"}, "disk"), ({"entry": "2GB", "memory": "4GB"}, "disk")],
+    [
+        ({"memory": "512KB"}, "memory"),
+        ({"disk": "512KB"}, "disk"),
+        ({"entry": "2GB", "memory": "4GB"}, "disk"),
+        ({"memory": "2MB", "disk": "1MB", "entry": "1MB"}, "disk"),
+        ({"disk": "1999999"}, "disk"),
+    ],
 )
 def test_an_entry_that_no_store_could_hold(fields: dict[str, Any], small: str) -> None:
-    """A store smaller than one answer of the longest kind is refused; one that holds it is not."""
+    """Memory smaller than one answer of the longest kind is refused, and a disk smaller than two; else none is."""
     with pytest.raises(ValidationError, match=f"{small} is too small"):
         Cache.model_validate(fields)
     assert Cache.model_validate({"memory": "512KB", "disk": 0, "entry": "512KB"}).entry == 512_000
+    assert Cache.model_validate({"disk": "1MB", "entry": "500KB"}).disk == 1_000_000
 
 
 @pytest.mark.parametrize(

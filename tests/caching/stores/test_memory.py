@@ -180,7 +180,8 @@ def test_weighed_again() -> None:
         f'data: {{"object":"chat.completion.chunk","choices":[{{"index":0,"delta":{{"content":"{n}"}}}}]}}\n\n'.encode()
         for n in range(50)
     ]
-    end = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    last = b'{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{}}'
+    end = b"data: " + last + b"\n\n"
     memory = Memory(100 * ONE, Clock())
     made = entry(answer=Answer.of_stream([*frames, end, b"data: [DONE]\n\n"]))
     memory.put(made)

@@ -126,7 +126,7 @@ async def test_touched(path: Path) -> None:
     async with opened(path, Clock(), bound=1 << 20) as store:
         answer = Answer.of_plain(bytes(4000))
         await store.put([entry("popular", answer=answer), entry("forgotten", answer=answer)])
-        await store.touch({key("popular"): 50})
+        await store.tidy({key("popular"): 50})
         for number in range(400):
             await store.put([entry(number, answer=answer)])
         assert await store.get(key("popular")) is not None
@@ -156,11 +156,75 @@ async def test_newest_first(path: Path) -> None:
 
 
 async def test_too_big(path: Path) -> None:
-    """An entry that would push out too much of the rest is not kept."""
+    """An entry that would push out almost all of the rest is not kept, and pushes out none of it."""
     async with opened(path, Clock(), bound=1 << 20) as store:
-        await store.put([entry("big", answer=Answer.of_plain(bytes(200_000))), entry("small")])
+        await store.put([entry("big", answer=Answer.of_plain(bytes(800_000))), entry("small")])
         assert await store.get(key("big")) is None
         assert await store.get(key("small")) is not None
+
+
+@pytest.mark.parametrize(("bound", "length"), [(200_000, 100_000), (1 << 20, 1 << 19), (BOUND, BOUND // 2)])
+async def test_large(path: Path, bound: int, length: int) -> None:
+    """An answer of half the bound is kept however full of small ones the file is, which grows by it at most."""
+    async with opened(path, Clock(), bound=bound) as store:
+        for first in range(0, bound // 1000, 64):
+            await store.put([entry(first + at, answer=Answer.of_plain(bytes(500))) for at in range(64)])
+        for name in ("large", "as large", "larger"):
+            parts = tuple((f"messages.{number}.content", "0a1b2c3d") for number in range(100))
+            await store.put([entry(name, answer=Answer.of_plain(bytes(length)), parts=parts)])
+            assert await store.get(key(name)) is not None
+            files = [file.stat().st_size for file in path.parent.iterdir()]
+            assert sum(files) <= max(1.2 * bound + 1.1 * length, 1_500_000)
+        assert (await store.usage())[1] <= bound
+
+
+async def test_dead_without_writes(path: Path) -> None:
+    """What has died is deleted although nobody writes any more, and what lives stays."""
+    clock = Clock()
+    async with opened(path, clock) as store:
+        await store.put([entry(number) for number in range(1000)])
+        await store.put([entry(f"living {number}", dies=START + 9000) for number in range(1000)])
+        await store.put([entry(f"late {number}") for number in range(1000)])
+        clock.now = START + 4000
+        for _ in range(8):
+            await store.tidy({})
+        assert (await store.usage())[0] == 1000
+        assert await store.get(key("living 7")) is not None
+
+
+async def test_shorter_retention(path: Path) -> None:
+    """A retention that became shorter counts for what was put under the longer one."""
+    clock = Clock()
+    async with opened(path, clock) as store:
+        await store.put([entry()])
+    clock.now = START + 101
+    async with opened(path, clock, retention=100) as store:
+        await store.tidy({})
+        assert (await store.usage())[0] == 0
+
+
+async def test_nothing_to_tidy(path: Path) -> None:
+    """Where nothing has died nothing is written."""
+    async with opened(path, Clock()) as store:
+        await store.put([entry(number) for number in range(100)])
+        log = path.with_name("cache.db-wal")
+        before = log.read_bytes()
+        await store.tidy({})
+        assert log.read_bytes() == before
+
+
+async def test_room_taken_away(path: Path) -> None:
+    """Without room whatever is in the file is deleted, overwritten and given back, and so is a file moved aside."""
+    secret = b"a word that only the answers hold"
+    async with opened(path, Clock()) as store:
+        await store.put([entry(number, answer=Answer.of_plain(secret * 50)) for number in range(3000)])
+    path.with_name("cache.db.corrupt").write_bytes(secret)
+    async with opened(path, Clock(), bound=0) as store:
+        for _ in range(10):
+            await store.tidy({})
+        assert await store.usage() == (0, 0)
+        assert secret not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+        assert sum(file.stat().st_size for file in path.parent.iterdir()) < 300_000
 
 
 async def test_smaller_bound(path: Path) -> None:
@@ -283,6 +347,19 @@ async def test_corrupt_file(path: Path, damage: bytes) -> None:
         assert not aside.exists()
 
 
+@pytest.mark.parametrize("damage", [b"this is no database at all" * 200, b"\0" * 5000])
+async def test_corrupt_file_that_is_not_repaired(path: Path, damage: bytes) -> None:
+    """Who only looks is told that the file is corrupt, and it stays as and where it is."""
+    path.parent.mkdir(mode=0o700)
+    path.write_bytes(damage)
+    store = SqliteStore(path, BOUND, repairs=False)
+    with pytest.raises(StoreUnavailable, match="corrupt"):
+        await store.usage()
+    await store.close()
+    assert path.read_bytes() == damage
+    assert not path.with_name("cache.db.corrupt").exists()
+
+
 async def test_corrupted_while_open(path: Path) -> None:
     """Pages that are overwritten under an open store cost its entries, not the calls: the file is begun anew."""
     clock = Clock()
@@ -364,6 +441,22 @@ async def test_removed_while_open(path: Path) -> None:
         await store.put([entry("b")])
         assert await store.get(key("b")) is not None
         assert path.exists()
+
+
+async def test_removed_and_purged(path: Path) -> None:
+    """A purge of a file that was deleted under a worker begins it anew, and the worker hears of that purge."""
+    clock = Clock()
+    async with opened(path, clock) as worker:
+        await worker.put([entry()])
+        await worker.purge(Selection(tag="x"), dry_run=False)
+        last = max([seq for seq, _ in await worker.purges(0)], default=0)
+        for file in path.parent.glob("cache.db*"):
+            file.unlink()
+        clock.now += 1
+        async with opened(path, clock) as command:
+            await command.purge(Selection(), dry_run=False)
+        assert [selection for _, selection in await worker.purges(last)] == [Selection()]
+        assert await worker.get(key("a")) is None
 
 
 async def test_full_disk(path: Path) -> None:

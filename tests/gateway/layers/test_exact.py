@@ -21,6 +21,7 @@ from tests.fakes.stores import START, Clock, FakeStore
 from tests.gateway.layers.chain import DOCUMENT, Answering, asking, call, known, plain, read, stream
 
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"total_tokens":7}}\n\n'
 DONE = b"data: [DONE]\n\n"
 FAILED = UpstreamFailed("no", fault="http_500")
 
@@ -229,6 +230,30 @@ async def test_errors_that_are_the_callers() -> None:
     layer.clock.now += 29
     with pytest.raises(BadRequest):
         await layer(known(asking()))
+
+
+async def test_a_new_answer_is_wanted() -> None:
+    """With `no-cache` nothing is looked up, and the record has that as the reason, kept answer or not."""
+    layer = Layer()
+    wishes = Wishes(Directives(no_cache=True))
+    for _ in range(2):
+        asked = await layer.ask(wishes=wishes)
+        assert asked.trace.cache == MISS
+        assert asked.trace.notes == [("cache", "miss: the caller wants a new answer")]
+    assert "get" not in layer.store.calls
+
+
+@pytest.mark.parametrize("more", [{}, {"stream_options": {"include_usage": True}}])
+async def test_a_stream_without_usage_is_not_kept(more: dict[str, object]) -> None:
+    """Neither a plain call nor one that asks for the usage could be given it; the record says so."""
+    layer = Layer(Answering(stream(EVENT, DONE), stream(EVENT, USAGE, DONE)))
+    asked = await layer.ask(stream=True)
+    assert layer.entry() is None
+    assert asked.trace.notes == [
+        ("cache", "not kept: the stream does not say its usage, which a plain answer does"),
+    ]
+    assert (await layer.ask(stream=True, **more)).trace.cache == MISS
+    assert layer.entry() is not None
 
 
 async def test_clock_jumps() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -11,10 +11,11 @@ import pytest
 from caching.cache import Cache
 from caching.errors import StoreUnavailable
 from caching.guard import Guarded
-from caching.lease import Lead, Leases, Stored
+from caching.lease import Event, Follow, Frame, Head, Lead, Leases, Stored
 from caching.stores.memory import Memory
+from gateway.call import Reply
 from gateway.errors import UpstreamFailed
-from gateway.layers.shared_flight import SharedFlight
+from gateway.layers.shared_flight import AHEAD, SharedFlight
 from policies.caching import RuleCache
 from tests.fakes.stores import Clock, FakeStore, key
 from tests.gateway.layers.chain import DOCUMENT, Answering, asking, known, plain, read, stream
@@ -76,6 +77,20 @@ class FakeLeases:
         if isinstance(turn, Exception):
             raise turn
         return turn
+
+
+class Following(FakeLeases):
+    """Another gateway leads: it says these things, and then nothing."""
+
+    def __init__(self, *events: Event) -> None:
+        super().__init__(Follow(b"k", b"", 1, "me"))
+        self._events = events
+
+    async def follow(self, turn: Follow) -> AsyncIterator[Event]:
+        """What it says."""
+        for event in self._events:
+            yield event
+        await asyncio.Event().wait()
 
 
 Make = Callable[..., SharedFlight]
@@ -149,6 +164,96 @@ async def test_a_reply_that_nobody_reads_is_given_up(layer: Make) -> None:
     await reply.close()
     await asyncio.sleep(0)
     assert lead.told == [(200, "up"), "abandoned"]
+
+
+async def settle() -> None:
+    """Let everybody run until nothing moves any more."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_a_slow_leader_holds_nobody_up(layer: Make) -> None:
+    """The others hear a stream as fast as it comes, to its end, though the leader's own client has read nothing."""
+    lead, leases = leading()
+    reply = await layer(Answering(stream(*[EVENT] * 99, b"data: [DONE]\n\n")), leases)(known(asking(stream=True)))
+    await settle()
+    assert lead.told == [(200, "up"), *[EVENT] * 99, b"data: [DONE]\n\n", "stored"]
+    assert await read(reply) == EVENT * 99 + b"data: [DONE]\n\n"
+    await settle()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_leader_that_reads_nothing_is_not_cut_off(layer: Make) -> None:
+    """A stream is pulled a bounded way ahead of the leader's client, which gets all of it however late it reads."""
+    lead, leases = leading()
+    pulled: list[None] = []
+
+    async def many() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            pulled.append(None)
+            yield b"x" * 1_000_000
+
+    inner = Answering(Reply(200, {"content-type": "text/event-stream"}, many()))
+    reply = await layer(inner, leases)(known(asking(stream=True)))
+    await settle()
+    assert len(pulled) == AHEAD // 1_000_000 + 1
+    assert len(await read(reply)) == 40_000_000
+    await settle()
+    assert lead.told[-1] == "whole"
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+async def test_a_leader_whose_client_leaves(layer: Make, reads: int) -> None:
+    """When the leader's call is closed in the middle its upstream is cut off, the others hear it, no task is left."""
+    lead, leases = leading()
+    is_closed = False
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal is_closed
+        try:
+            yield EVENT
+            await asyncio.Event().wait()
+        finally:
+            is_closed = True
+
+    inner = Answering(Reply(200, {"content-type": "text/event-stream"}, endless()))
+    reply = await layer(inner, leases)(known(asking(stream=True)))
+    await settle()
+    for _ in range(reads):
+        assert await anext(reply.frames) == EVENT
+    await reply.close()
+    assert is_closed
+    await settle()
+    assert lead.told == [(200, "up"), EVENT, "abandoned"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_stream_that_breaks_is_told_as_failed(layer: Make) -> None:
+    """What ended in words about its failure is told as failed."""
+    lead, leases = leading()
+    reply = await layer(Answering(stream(EVENT), fault="cut"), leases)(known(asking(stream=True)))
+    await settled(lambda: read(reply))
+    assert lead.told == [(200, "up"), EVENT, "failed"]
+
+
+async def test_a_hurried_call_does_not_lead(layer: Make) -> None:
+    """A call with a deadline of its own gives the lease back at once and asks by itself."""
+    lead, leases = leading()
+    asked = known(asking(is_patient=False))
+    assert await settled(lambda: _answer(layer(Answering(plain()), leases), asked)) == DOCUMENT
+    assert lead.told == ["abandoned"]
+
+
+async def test_a_hurried_call_follows(layer: Make) -> None:
+    """A call with a deadline of its own follows another gateway's, and in the middle of a stream is told when its time
+    is over."""
+    inner = Answering(plain())
+    leases = Following(Head(200, {"content-type": "text/event-stream"}), Frame(EVENT))
+    asked = known(asking(stream=True, seconds=0.05, is_patient=False))
+    told = await _answer(layer(inner, leases), asked)
+    assert told.startswith(EVENT)
+    assert told.count(b'"upstream_deadline"') == 1
+    assert (asked.trace.broke, inner.calls) == ("deadline", [])
 
 
 async def test_a_failure_is_told(layer: Make) -> None:

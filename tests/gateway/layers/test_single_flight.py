@@ -20,6 +20,7 @@ EVENT = b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"
 EVENTS = (
     EVENT % b'{"index":0,"delta":{"role":"assistant","content":"Hi"},"finish_reason":null}',
     EVENT % b'{"index":0,"delta":{},"finish_reason":"stop"}',
+    b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}\n\n',
     b"data: [DONE]\n\n",
 )
 STREAM = b"".join(EVENTS)
@@ -206,12 +207,58 @@ async def test_a_leader_that_is_cancelled_after_the_head() -> None:
 
 
 async def test_a_hurried_leader() -> None:
-    """A caller with little time of its own asks for itself: the others do not depend on it."""
+    """Who has more time than the leader does not depend on it and leads anew; who comes then follows that one."""
     inner = Gated(plain())
-    calls = [known(asking(is_patient=False)), known(asking()), known(asking(is_patient=False))]
+    calls = [
+        known(asking(seconds=5, is_patient=False)),
+        known(asking()),
+        known(asking(seconds=5, is_patient=False)),
+        known(asking()),
+    ]
     await together(Layer(inner), inner.gate, *calls)
     assert len(inner.calls) == 2
-    assert [each.trace.cache for each in calls] == [MISS, MISS, COALESCED]
+    assert [each.trace.cache for each in calls] == [MISS, MISS, COALESCED, COALESCED]
+
+
+@pytest.mark.parametrize(
+    ("leads", "follows", "asked"), [(30, 30, 1), (30, 31, 1), (100, 104, 1), (100, 110, 2), (0.5, 1.4, 1), (1, 3, 2)]
+)
+async def test_deadlines_of_ones_own(leads: float, follows: float, asked: int) -> None:
+    """Callers with deadlines of their own share where the leader's is at most 5 % or one second sooner."""
+    inner = Gated(plain())
+    calls = [known(asking(seconds=seconds, is_patient=False)) for seconds in (leads, follows)]
+    await together(Layer(inner), inner.gate, *calls)
+    assert len(inner.calls) == asked
+
+
+async def test_a_leader_that_was_replaced() -> None:
+    """A hurried leader's end leaves the flight that has replaced its own; those who waited for it follow that one."""
+    inner = Gated(plain())
+    layer = Layer(inner)
+    calls = [known(asking(seconds=5, is_patient=False)), known(asking(seconds=5, is_patient=False)), known(asking())]
+    tasks = []
+    for each in calls:
+        tasks.append(layer.start(each))
+        await settle()
+    tasks[0].cancel()
+    await settle()
+    [flight] = layer.flights.values()
+    assert flight.others == 1
+    inner.gate.set()
+    assert [await task for task in tasks[1:]] == [DOCUMENT] * 2
+    assert [each.trace.cache for each in calls] == [MISS, COALESCED, MISS]
+    assert layer.flights == {}
+
+
+async def test_all_of_a_hurried_leaders_answer() -> None:
+    """An answer that is all there is shared whatever its leader's deadline."""
+    layer = Layer(Answering(stream(*EVENTS)))
+    reply = await layer(known(asking(stream=True, seconds=5, is_patient=False)))
+    visitor = layer.start(known(asking(stream=True, seconds=5, is_patient=False)))
+    assert await visitor == STREAM
+    assert await layer.start(known(asking(stream=True))) == STREAM
+    assert await read(reply) == STREAM
+    assert len(layer.inner.calls) == 1
 
 
 @pytest.mark.parametrize("after_head", [False, True])
@@ -236,15 +283,44 @@ async def test_a_hurried_follower(*, after_head: bool, form: bool) -> None:
 
 @pytest.mark.parametrize("form", [False, True])
 async def test_a_stream_that_breaks(*, form: bool) -> None:
-    """What ended in words about its failure is not told as whole: a stream is on record as cut; a plain call fails."""
-    inner = Gated(stream(EVENTS[0], b'data: {"error":{}}\n\n'), after_head=True, fault="cut")
+    """What ended in words about its failure is not told as whole: a stream is on record as cut; a plain call, which was
+    told nothing yet, asks anew."""
+    inner = Gated(stream(EVENTS[0], b'data: {"error":{}}\n\n'), stream(*EVENTS), after_head=True, fault="cut")
     other = known(asking(stream=form))
     tasks = await together(Layer(inner), inner.gate, known(asking(stream=True)), other)
     if form:
         assert tasks[1].result() == tasks[0].result()
         assert (other.trace.broke, other.trace.is_whole) == ("cut", False)
     else:
-        assert isinstance(tasks[1].exception(), UpstreamFailed)
+        assert tasks[1].result() == STREAM  # of its own call
+        assert (other.trace.cache, len(inner.calls)) == (MISS, 2)
+
+
+class AlwaysCut(Gated):
+    """Every answer is a stream that breaks off once the gate is open."""
+
+    async def __call__(self, call: Call) -> Reply:
+        """Answer with a stream of its own."""
+        self._replies = [stream(EVENTS[0], b'data: {"error":{}}\n\n')]
+        return await super().__call__(call)
+
+
+async def test_streams_that_always_break() -> None:
+    """A plain call whose shared answer breaks off a second time fails, and does not ask for ever."""
+    inner = AlwaysCut(plain(), after_head=True, fault="cut")
+    layer = Layer(inner)
+    leader = layer.start(known(asking(stream=True)))
+    await settle()
+    _, other = layer.start(known(asking())), layer.start(known(asking()))
+    await settle()
+    first, inner.gate = inner.gate, asyncio.Event()
+    first.set()
+    await leader
+    await settle()
+    inner.gate.set()
+    with pytest.raises(UpstreamFailed):
+        await other
+    assert len(inner.calls) == 2
 
 
 async def test_a_refusal() -> None:

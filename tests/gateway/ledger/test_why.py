@@ -103,6 +103,31 @@ def test_only_misses_are_explained() -> None:
     assert explained(explainer, 1) == 1
 
 
+@pytest.mark.parametrize("fault", [None, CachingError("no")])
+def test_a_reason_that_is_known_stays_alone(fault: Exception | None) -> None:
+    """What a layer noted as the reason is not contradicted by a second one."""
+    known = ("cache", "miss: the answer that is kept is expired")
+    trace = missed(identity=Body(fault=fault), notes=[("route", "miss: x"), known])
+    Explainer(Remembered()).explain(trace)
+    assert trace.notes == [("route", "miss: x"), known]
+
+
+@pytest.mark.parametrize("note", [("cache", "not kept: it is too long"), ("route", "miss: x")])
+def test_other_notes_are_no_reason(note: tuple[str, str]) -> None:
+    """What became of the answer, and what other layers say, does not tell why the call missed."""
+    trace = missed(notes=[note])
+    Explainer(Remembered()).explain(trace)
+    assert trace.notes == [note, ("cache", "miss: 0 came before")]
+
+
+def test_a_call_with_a_known_reason_is_remembered() -> None:
+    """Later calls are compared with it too."""
+    explainer, later = Explainer(Remembered()), missed()
+    explainer.explain(missed(notes=[("cache", "miss: the caller wants a new answer")]))
+    explainer.explain(later)
+    assert later.notes == [("cache", "miss: 1 came before")]
+
+
 def test_the_request_is_let_go_of() -> None:
     """Whatever becomes of the explanation, the trace no longer holds the request."""
     explainer = Explainer(Remembered(), per_second=1.0)
