@@ -85,6 +85,7 @@ class Items:
 
     async def _kept(self, call: Call, identities: Sequence[Identity]) -> list[Kept | None]:
         if call.wishes.directives.no_cache:
+            call.trace.note("cache", "miss: the caller wants a new answer")
             return [None] * len(identities)
         cache = self._cache
         found = [cache.peek(identity.key) for identity in identities]
