@@ -125,6 +125,8 @@ def _sluice(program: Path, site: Site, *, cache: bool = True) -> Launch:
         f"upstreams:\n  static: {{url: 'http://127.0.0.1:{site.upstream_port}/v1'{breaker}}}\n"
         "models:\n  static: {targets: [{upstream: static}]}\n"
         "keys:\n  - {name: bench, key: '${BENCH_KEY}', tenant: bench}\n"
+        # Small stores: filling them up to their bounds is no leak, and must be over when a soak begins to measure.
+        + ("cache: {memory: 4MB, disk: 8MB}\n" if site.faulty else "")
         + ("" if cache else "rules:\n  - {name: plain, cache: {exact: false, coalesce: false}}\n")
     )
     argv = [str(program), "serve", "--policy", str(policy), "--host", "127.0.0.1", "--port", str(site.port)]
