@@ -9,7 +9,7 @@ What makes two calls equal, and what may be done about it (decisions, no I/O):
 
 What an answer is, whichever way it came:
 
-    forms        the plain document and the stream of one answer; fold, expand and sse stand behind it
+    forms        the plain document and the stream of one answer; fold, expand, sse and documents stand behind it
     items        embeddings, input by input
     entry        an answer under its key, and its bytes
 

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from caching import sse
+from caching import documents, sse
 from caching.errors import Unfaithful
 from caching.expand import expand, prove
 from caching.fold import fold
@@ -76,7 +74,7 @@ class Answer:
         if answer.get("usage") is None:
             raise Unfaithful(NO_USAGE)
         prove(expand(answer), answer)
-        plain = _dumps(answer)
+        plain = documents.dumps(answer)
         _check_numbers(plain)
         self._is_proven = True
         self._form = plain
@@ -102,15 +100,15 @@ class Answer:
         return stream
 
     def _expanded(self, plain: bytes, *, usage: bool) -> bytes:
-        answer = _loads(plain)
+        answer = documents.loads(plain)
         chunks = expand(answer)
         if not self._is_proven:
             prove(chunks, answer)
-            _check_numbers(_dumps(answer))
+            _check_numbers(documents.dumps(answer))
             self._is_proven = True
         if not usage and not chunks[-1]["choices"]:
             del chunks[-1]
-        return b"data: " + b"\n\ndata: ".join([_dumps(chunk) for chunk in chunks]) + b"\n\n" + sse.DONE
+        return b"data: " + b"\n\ndata: ".join([documents.dumps(chunk) for chunk in chunks]) + b"\n\n" + sse.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,23 +198,6 @@ def _chunks(body: bytes) -> Iterator[dict[str, Any]]:
             raise Unfaithful("an event is not a JSON object") from error
         if chunk is not None:
             yield chunk
-
-
-def _loads(plain: bytes) -> dict[str, Any]:
-    try:
-        answer = orjson.loads(plain)
-    except orjson.JSONDecodeError as error:
-        raise Unfaithful("the answer is not JSON") from error
-    if not isinstance(answer, dict):
-        raise Unfaithful("the answer is not a JSON object")
-    return answer
-
-
-def _dumps(value: object) -> bytes:
-    try:
-        return bytes(memoryview(orjson.dumps(value)))  # a copy: orjson's own keeps up to ten times the room it needs
-    except orjson.JSONEncodeError as error:
-        raise Unfaithful(f"the answer cannot be written as JSON: {error}") from error
 
 
 def _check_numbers(written: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 import orjson
 
+from caching import documents
 from caching.errors import Unfaithful, Unkeyable
 
 Item = str | list[int]  # a text, or the ids of its tokens
@@ -34,7 +35,7 @@ class Part:
     def loads(data: bytes) -> Part:
         """The part that `dumps` wrote. Raises Unfaithful for anything else."""
         head, _, embedding = data.partition(b"\n")
-        fields = _object(head)
+        fields = documents.loads(head)
         tokens, model, usage = fields.get("tokens"), fields.get("model"), fields.get("usage")
         is_whole = embedding.startswith(b'{"') and embedding.endswith(b"}")
         if not is_whole or not _is_count(tokens) or not isinstance(model, str) or not isinstance(usage, dict):
@@ -74,7 +75,7 @@ def parse(answer: bytes, items: Sequence[Item]) -> list[Part]:
 
     The prompt's tokens are shared out by the items' lengths and add up to what was reported.
     """
-    fields = _object(answer)
+    fields = documents.loads(answer)
     if not KNOWN.issuperset(fields) or fields.get("object", "list") != "list":
         raise Unfaithful("the answer has fields that belong to no item")
     model = fields.get("model", "")
@@ -83,7 +84,8 @@ def parse(answer: bytes, items: Sequence[Item]) -> list[Part]:
     tokens, rest = _usage(fields.get("usage"))
     embeddings = _in_order(fields.get("data"), len(items))
     shares = _shares(tokens, [len(item) for item in items])
-    return [Part(_dumps(embedding), share, model, rest) for embedding, share in zip(embeddings, shares, strict=True)]
+    written = map(documents.dumps, embeddings)
+    return [Part(embedding, share, model, rest) for embedding, share in zip(written, shares, strict=True)]
 
 
 def assemble(parts: Sequence[Part], model: str) -> bytes:
@@ -151,20 +153,3 @@ def _shares(total: int, lengths: Sequence[int]) -> list[int]:
     for at in by_remainder[: total - sum(shares)]:
         shares[at] += 1
     return shares
-
-
-def _object(data: bytes) -> Json:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise Unfaithful("this is not JSON") from error
-    if not isinstance(value, dict):
-        raise Unfaithful("this is not a JSON object")
-    return value
-
-
-def _dumps(value: Json) -> bytes:
-    try:
-        return bytes(memoryview(orjson.dumps(value)))  # a copy: orjson's own keeps up to ten times the room it needs
-    except orjson.JSONEncodeError as error:
-        raise Unfaithful(f"an embedding cannot be written as JSON: {error}") from error

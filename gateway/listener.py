@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 from gateway.app import DataPlane
 from gateway.errors import BadRequest, GatewayError, HeadersTooLarge, TooLarge, TooSlow
 from gateway.exchange import Request
+from gateway.wishes import HEADERS as WISHES
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WAITING = 4  # pipelined requests read ahead of their turn
@@ -32,10 +33,6 @@ FOREVER = float("inf")
 STATUS_LINE = {
     int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
 }
-# What may stand on several lines. Of names a second line makes another name, never the first or the last alone.
-LISTS = frozenset(
-    {b"cache-control", b"pragma", b"x-sluice-tags", b"x-litellm-tags", b"x-sluice-namespace", b"x-sluice-quality"}
-)
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -145,10 +142,10 @@ class Listener(asyncio.Protocol):
         self._head_size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header. A list over several lines is one list (RFC 9110, 5.3); of a doubled name the last line counts."""
+        """One header. What is asked of us over several lines is one list (RFC 9110, 5.3); of others the last counts."""
         name = name.lower()
         headers = self._request.headers
-        headers[name] = b"%b, %b" % (headers[name], value) if name in LISTS and name in headers else value
+        headers[name] = b"%b, %b" % (headers[name], value) if name in WISHES and name in headers else value
         self._head_size += len(name) + len(value)
 
     def on_headers_complete(self) -> None:

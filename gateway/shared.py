@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 
+from caching.eligibility import answer_reason, choices_of
 from caching.entry import Entry
-from caching.forms import Answer
+from caching.forms import NO_USAGE, Answer, may_say_usage
 from caching.identity import Identity
 from gateway import sse
 from gateway.call import Call, Reply
@@ -71,6 +72,18 @@ def entry_of(
     )
 
 
+def is_answer_to(entry: Entry, identity: Identity) -> bool:
+    """Say whether an entry found under a call's key is that very call's: the last look before its bytes are served."""
+    return entry.check == identity.check and entry.tenant == identity.scope.tenant
+
+
+def unkept_reason(call: Call, rule: RuleCache, frames: Sequence[bytes], *, is_stream: bool) -> str:
+    """Why an answer that has come to its end is not kept; "" if it is."""
+    body = frames[0] if len(frames) == 1 else b"".join(frames)
+    reason = answer_reason(body, truncated=rule.truncated, choices=choices_of(call.json))
+    return reason or (NO_USAGE if is_stream and not may_say_usage(body) else "")
+
+
 def may_keep(call: Call) -> bool:
     """Say whether the caller lets the answer be kept."""
     asked = call.wishes.directives
@@ -113,11 +126,6 @@ async def whole(reply: Reply) -> bytes:
         return b"".join([frame async for frame in reply.frames]) if reply.body is None else reply.body
     finally:
         await reply.close()
-
-
-async def one(body: bytes) -> AsyncIterator[bytes]:
-    """The frames of a plain answer."""
-    yield body
 
 
 def dump_error(error: GatewayError) -> bytes:

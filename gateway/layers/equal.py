@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -104,13 +105,10 @@ class Equal:
         if found is None:
             if len(self._others) >= MOST_SCOPES:
                 self._others.clear()
-            found = self._others[key] = Identifier(scope_for(self._scope, *key))
+            found = self._others[key] = Identifier(
+                replace(self._scope, namespace=wishes.namespace, quality=wishes.quality)
+            )
         return found
-
-
-def scope_for(scope: Scope, namespace: str, quality: str) -> Scope:
-    """The same scope in a namespace of the caller's, for the quality asked for."""
-    return Scope(scope.tenant, namespace, scope.endpoint, scope.model, quality, scope.rule)
 
 
 async def _without_usage(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from time import time
 
 from caching.cache import Cache
-from caching.eligibility import Freshness, answer_reason, choices_of, usable
+from caching.documents import tight
+from caching.eligibility import Freshness, usable
 from caching.entry import Entry
 from caching.errors import Unfaithful
-from caching.forms import NO_USAGE, Answer, may_say_usage
+from caching.forms import Answer
 from caching.identity import Identity
 from gateway.call import Call, Handler, Reply
 from gateway.errors import DeadlinePassed, NotCached, UpstreamFailed
-from gateway.shared import entry_of, hit, maker, may_keep, spent
+from gateway.shared import entry_of, hit, is_answer_to, maker, may_keep, spent, unkept_reason
 from gateway.trace import EXACT, STALE
 from policies.caching import RuleCache
 
@@ -80,7 +81,7 @@ class Exact:
         entry = self._cache.peek(identity.key)
         if entry is None and self._cache.may_hold(identity.key):
             entry = await self._cache.get(identity.key)
-        if entry is not None and (entry.check != identity.check or entry.tenant != identity.scope.tenant):
+        if entry is not None and not is_answer_to(entry, identity):
             self._cache.drop(identity.key)  # another call under the same key
             return None
         return entry
@@ -123,13 +124,9 @@ class Exact:
         trace, identity = call.trace, call.identity
         if identity is None or not trace.is_whole:
             return "it did not come to its end"
-        body = frames[0] if len(frames) == 1 else b"".join(frames)
-        if reason := answer_reason(body, truncated=self._rule.truncated, choices=choices_of(call.json)):
+        if reason := unkept_reason(call, self._rule, frames, is_stream=is_stream):
             return reason
-        if is_stream and not may_say_usage(body):
-            return NO_USAGE
-        # A copy of a plain answer: JSON that was just written may hold ten times the room it needs.
-        answer = Answer.of_stream(frames) if is_stream else Answer.of_plain(bytes(memoryview(body)))
+        answer = Answer.of_stream(frames) if is_stream else Answer.of_plain(tight(b"".join(frames)))
         grace = max(self._rule.stale_while_revalidate, self._rule.stale_if_error)
         seconds, tokens = spent(trace), maker(trace).tokens
         entry = entry_of(

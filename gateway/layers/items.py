@@ -18,7 +18,7 @@ from caching.items import Item, Part
 from gateway import wire
 from gateway.call import Call, Handler, Reply
 from gateway.errors import NotCached
-from gateway.shared import JSON, entry_of, may_keep, spent, whole
+from gateway.shared import JSON, entry_of, is_answer_to, may_keep, spent, whole
 from gateway.trace import BYPASS, EXACT, MISS, Source
 from policies.caching import RuleCache
 
@@ -101,9 +101,12 @@ class Items:
             return None
         use = usable(entry.created, entry.expires, entry.dies, self._clock(), call.wishes.directives, stale_ok=0.0)
         if use.freshness is not Freshness.FRESH:
+            note = ("cache", f"miss: the answer that is kept to an item is {use.reason}")
+            if call.trace.notes[-1:] != [note]:  # once for all that come one after the other
+                call.trace.notes.append(note)
             return None
         try:
-            if entry.check == identity.check and entry.tenant == identity.scope.tenant:
+            if is_answer_to(entry, identity):
                 return Kept(Part.loads(entry.answer.plain()), entry)
         except Unfaithful as unfaithful:
             call.trace.note("cache", f"miss: {unfaithful}")

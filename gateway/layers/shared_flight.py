@@ -16,7 +16,7 @@ from time import monotonic, time
 from typing import Any
 
 from caching.cache import Cache
-from caching.eligibility import Freshness, answer_reason, choices_of, usable
+from caching.eligibility import Freshness, usable
 from caching.errors import StoreUnavailable, Unfaithful
 from caching.flight import Flight
 from caching.flight import Head as Beginning
@@ -34,10 +34,12 @@ from gateway.shared import (
     deadline_passed,
     dump_error,
     hit,
+    is_answer_to,
     is_stream,
     load_error,
     maker,
     reply_of,
+    unkept_reason,
 )
 from gateway.trace import EXACT, Source
 from policies.caching import RuleCache
@@ -69,9 +71,7 @@ class SharedFlight:
         if identity is None or asked.no_cache or asked.no_store:
             return await self._inner(call)
         unless_stored = self._rule.exact
-        if (
-            self._rule.exact and self._guard.is_failing
-        ):  # as the look for this answer just found; one deadline is enough
+        if self._rule.exact and self._guard.is_failing:  # as the look for this answer has found: no second deadline
             call.trace.note("shared flight", f"asked by itself: {self._guard.reason}")
             return await self._inner(call)
         while True:
@@ -99,7 +99,7 @@ class SharedFlight:
     async def _stored(self, call: Call, identity: Identity) -> Reply | None:
         """The answer that was stored since we looked, if it may be used."""
         entry = await self._cache.get(identity.key)
-        if entry is None or entry.check != identity.check or entry.tenant != identity.scope.tenant:
+        if entry is None or not is_answer_to(entry, identity):
             return None
         use = usable(entry.created, entry.expires, entry.dies, time(), call.wishes.directives, stale_ok=0.0)
         if use.freshness is not Freshness.FRESH:
@@ -170,7 +170,7 @@ class SharedFlight:
         rule = self._rule
         if not rule.exact or call.wishes.directives.ttl == 0:
             return False
-        return not answer_reason(b"".join(frames), truncated=rule.truncated, choices=choices_of(call.json))
+        return not unkept_reason(call, rule, frames, is_stream=call.wants_stream)
 
     def _hold(self, presence: Presence, lead: Lead) -> None:
         """Have the call outlive its caller while other gateways follow."""

@@ -29,7 +29,6 @@ from gateway.shared import (
     deadline_passed,
     is_stream,
     maker,
-    one,
     reply_of,
 )
 from gateway.trace import Source, Trace
@@ -175,7 +174,7 @@ class SingleFlight:
                 return None
             raise
         if head.status != 200 or is_stream(head.headers) == call.wants_stream:
-            reply = Reply(head.status, dict(head.headers), one(b"".join(frames)))
+            reply = Reply(head.status, dict(head.headers), b"".join(frames))
         else:
             answer = Answer.of_plain(b"".join(frames)) if call.wants_stream else Answer.of_stream(frames)
             reply = reply_of(answer, call)

@@ -353,7 +353,7 @@ async def _within(seconds: float, lookup: Awaitable[object]) -> None:
 
 
 async def test_stopped_cluster(cluster_url: str, prefix: str) -> None:
-    """A closed store of a Cluster can be closed again, and holds no connection."""
+    """A closed store of a Cluster can be closed again."""
     store = RedisStore(connect(cluster_url), prefix=prefix)
     await store.ping()
     await store.close()

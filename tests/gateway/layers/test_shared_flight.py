@@ -20,7 +20,8 @@ from policies.caching import RuleCache
 from tests.fakes.stores import Clock, FakeStore, key
 from tests.gateway.layers.chain import DOCUMENT, Answering, asking, known, plain, read, stream
 
-EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+CHOICES = b'"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]'
+EVENT = b'data: {%b,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}\n\n' % CHOICES
 
 
 class FakeLead(Lead):
@@ -155,6 +156,15 @@ async def test_leader_tells_a_stream(layer: Make) -> None:
     reply = await layer(Answering(stream(EVENT, b"data: [DONE]\n\n")), leases)(known(asking(stream=True)))
     await settled(lambda: read(reply))
     assert lead.told == [(200, "up"), EVENT, b"data: [DONE]\n\n", "stored"]
+
+
+async def test_what_is_not_kept_is_not_told_as_stored(layer: Make) -> None:
+    """A stream that the exact layer does not keep, as it does not say its usage, ends whole and does not linger."""
+    lead, leases = leading()
+    frames = (b"data: {%b}\n\n" % CHOICES, b"data: [DONE]\n\n")
+    reply = await layer(Answering(stream(*frames)), leases)(known(asking(stream=True)))
+    await settled(lambda: read(reply))
+    assert lead.told == [(200, "up"), *frames, "whole"]
 
 
 async def test_a_reply_that_nobody_reads_is_given_up(layer: Make) -> None:
