@@ -27,7 +27,7 @@ class Gate:
 
     def __init__(self, keys: Sequence[Key], models: Sequence[str]) -> None:
         # Digests, so that finding a key takes the same time however much of it a guess has right.
-        self._callers = {_digest(key.key.get_secret_value().encode()): _caller(key, models) for key in keys}
+        self._callers = {_digest_of(key): _caller(key, models) for key in keys}
         self._known: dict[bytes, Caller] = {}  # by the whole header, as callers show it again and again
 
     @property
@@ -101,6 +101,12 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
+def _digest_of(key: Key) -> bytes:
+    if key.key is not None:
+        return _digest(key.key.get_secret_value().encode())
+    return bytes.fromhex((key.hash or "").removeprefix("sha256:"))
+
+
 def _caller(key: Key, models: Sequence[str]) -> Caller:
     allowed = frozenset(name for name in models if any(fnmatchcase(name, glob) for glob in key.models))
-    return Caller(key.tenant, key.name, allowed if key.models else None)
+    return Caller(key.tenant, key.name, allowed if key.models else None, key.team or "", tuple(key.tags))

@@ -30,6 +30,8 @@ class Caller:
     tenant: str
     key: str = ""
     models: frozenset[str] | None = None  # None: every model of the policy
+    team: str = ""
+    tags: tuple[str, ...] = ()
 
     def may_use(self, model: str) -> bool:
         """Say whether the caller's key allows this model."""

@@ -10,15 +10,30 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What few answers have and prices tell apart. Tokens, but for `tier` and `usd`."""
+
+    cache_write: int = 0  # of the uncached prompt: written to the provider's prefix cache
+    cache_write_1h: int = 0  # of the uncached prompt: written there for an hour; not counted in `cache_write`
+    audio_input: int = 0  # of the uncached prompt
+    image_input: int = 0  # of the uncached prompt
+    audio_output: int = 0  # of the completion
+    image_output: int = 0  # of the completion
+    tier: str = ""  # service tier that answered, where it is not the standard one: "batch", "flex", "priority"
+    usd: float | None = None  # what the upstream itself says the call cost
+
+
 @dataclass(slots=True)
 class Usage:
     """Tokens of one answer. `estimated` marks counts of ours where the upstream gave none."""
 
-    prompt: int = 0
-    completion: int = 0
+    prompt: int = 0  # all of them, cached ones included
+    completion: int = 0  # all of them, reasoning included
     cached: int = 0  # prompt tokens the upstream read from its prefix cache
     reasoning: int = 0  # completion tokens spent on reasoning
     estimated: bool = False
+    extra: Extra | None = None
 
 
 @dataclass(slots=True)
@@ -33,6 +48,19 @@ class Attempt:
     status: int | None = None
     fault: str = ""  # why this attempt counts as failed: "connect", "timeout", "http_500", "garbage", ...
     usage: Usage | None = None
+    seconds: float | None = None  # of a machine of one's own: its time that fell to this call while it was shared
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What one call cost and saved, in USD. None where a price is not known: never 0."""
+
+    cost: float | None  # of every upstream asked for it
+    baseline: float | None  # what it would have cost without the gateway
+    own: float  # of the gateway's own compute
+    saved: float | None  # baseline - cost - own
+    basis: str  # of the cost: "measured", "estimated" or "unknown"
+    lines: tuple[tuple[str, float, str], ...] = ()  # (technique, USD saved, "measured" | "estimated"); sum to `saved`
 
 
 class Parts(Protocol):
@@ -53,7 +81,9 @@ class Source:
 
     model: str
     upstream: str
-    tokens: int = 0
+    tokens: int = 0  # prompt and completion
+    completion: int = 0  # of them
+    cached: int = 0  # of the prompt, read from the upstream's prefix cache when the answer was made
 
 
 @dataclass(slots=True)
@@ -66,6 +96,8 @@ class Trace:
     endpoint: str = ""
     tenant: str = ""
     key: str = ""
+    team: str = ""
+    tags: tuple[str, ...] = ()
     model: str = ""
     rule: str = ""
     policy: str = ""  # version of the policy that served the call
@@ -85,6 +117,10 @@ class Trace:
     saved: int = 0  # tokens of parts that were kept, in an answer that was partly new
     waited: float = 0.0  # seconds in which another call's flight was waited for
     broke: str = ""  # why an answer that came from another call's flight broke off after it had begun
+    is_held_out: bool = False  # passed untouched, so that savings can be measured against it
+    removed: int = 0  # prompt tokens that layers took out before an upstream saw them
+    bill: Bill | None = None
+    content: tuple[bytes, bytes] | None = None  # request and answer, cut to length, where a policy records them
     identity: Parts | None = None  # what the cache tells this call apart by, where it could have had an equal
 
     def note(self, layer: str, decision: str) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from policies.part import Part
 from policies.scalars import Bytes, Grace, Lifetime, Name, Room, Seconds
-from policies.upstreams import Part
 
 DISK_SHARE = 2  # the store on disk keeps answers up to this part of its bound
 _ANSWERS = {1: "even one answer", DISK_SHARE: "two answers"}

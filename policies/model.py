@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from policies.caching import Cache, RuleCache
-from policies.scalars import Bytes, Glob, KeySecret, Name, Seconds
-from policies.upstreams import BUNDLED, BUNDLED_PREFIX, Breaker, Part, Target, Timeouts, Upstream
+from policies.money import Ledger, Lines, Machine, Price, Record, Step
+from policies.part import Part
+from policies.scalars import Bytes, Glob, HeaderName, KeyHash, KeySecret, Name, Portion, Seconds
+from policies.upstreams import BUNDLED, BUNDLED_PREFIX, Breaker, Target, Timeouts, Upstream
 
 __all__ = [
     "BUNDLED",
@@ -20,15 +23,21 @@ __all__ = [
     "Cache",
     "Endpoint",
     "Key",
+    "Ledger",
     "Limits",
+    "Lines",
+    "Machine",
     "Match",
     "Model",
     "Part",
     "Policy",
+    "Price",
+    "Record",
     "Retry",
     "Rule",
     "RuleCache",
     "RuleTimeouts",
+    "Step",
     "Target",
     "Timeouts",
     "Upstream",
@@ -48,17 +57,35 @@ class Model(Part):
     serves: list[Endpoint] = Field(
         default_factory=lambda: list(ENDPOINTS), min_length=1, description="What the model may be asked for."
     )
+    baseline: Name | None = Field(
+        default=None,
+        description="The model of this file that would have been asked without the gateway: by its price savings are "
+        "measured. Default: this one, at its first target.",
+    )
 
 
 class Key(Part):
     """A key that a client shows, and the tenant it stands for."""
 
     name: Name = Field(description="Name of the key in logs and records; the key itself is never shown.")
-    key: KeySecret = Field(description="The key, 16 characters or more. Only ever ${ENV_NAME}.")
+    key: KeySecret | None = Field(default=None, description="The key, 16 characters or more. Only ever ${ENV_NAME}.")
+    hash: KeyHash | None = Field(
+        default=None,
+        description="Instead of the key its digest, as `sluice keys hash` prints it.",
+    )
     tenant: Name = Field(description="Whose calls these are. Tenants never share an answer.")
+    team: Name | None = Field(default=None, description="The team within the tenant that its calls are counted for.")
+    tags: list[Name] = Field(default_factory=list, max_length=20, description="Tags that its calls bear.")
     models: list[Glob] = Field(
         default_factory=list, description="Globs of the models this key may use. Empty: all of them."
     )
+
+    @model_validator(mode="after")
+    def _is_one_key(self) -> Self:
+        """Refuse a key given twice or not at all."""
+        if (self.key is None) == (self.hash is None):
+            raise ValueError("give exactly one of key and hash")
+        return self
 
 
 class Match(Part):
@@ -67,14 +94,39 @@ class Match(Part):
     model: Glob | None = Field(default=None, description="Glob of model names, as the client asked.")
     tenant: Glob | None = Field(default=None, description="Glob of tenants.")
     endpoint: Endpoint | None = Field(default=None, description="What is asked for.")
+    tag: Glob | None = Field(default=None, description="Glob of tags: one that the call or its key bears must fit.")
+    header: dict[HeaderName, Glob] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="Globs by name of a request header, each of which must fit. A header is the caller's own word.",
+    )
 
-    def fits(self, model: str, tenant: str, endpoint: str) -> bool:
-        """Say whether a call is meant."""
+    @property
+    def asks_the_call(self) -> bool:
+        """Say whether more than model, tenant and endpoint decides."""
+        return self.tag is not None or bool(self.header)
+
+    def fits(
+        self,
+        model: str,
+        tenant: str,
+        endpoint: str,
+        tags: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Say whether a call is meant. Names of `headers` are in lower case."""
         return (
             (self.model is None or fnmatchcase(model, self.model))
             and (self.tenant is None or fnmatchcase(tenant, self.tenant))
             and self.endpoint in (None, endpoint)
+            and (self.tag is None or any(fnmatchcase(tag, self.tag) for tag in tags))
+            and all(_bears(headers or {}, name, glob) for name, glob in self.header.items())
         )
+
+
+def _bears(headers: Mapping[str, str], name: str, glob: str) -> bool:
+    value = headers.get(name.lower())
+    return value is not None and fnmatchcase(value, glob)
 
 
 class RuleTimeouts(Part):
@@ -108,6 +160,12 @@ class Rule(Part):
     cache: RuleCache = Field(
         default_factory=RuleCache, description="Which calls are answered from answers already made or under way."
     )
+    holdout: Portion = Field(
+        default=0.0,
+        description="Share of calls that pass untouched by whatever saves, so that savings can be measured against "
+        "them.",
+    )
+    record: Record = Field(default_factory=Record, description="What of a call is written down besides counts.")
 
 
 class Limits(Part):
@@ -145,7 +203,16 @@ class Policy(Part):
     )
     limits: Limits = Field(default_factory=Limits, description="What a request may weigh.")
     cache: Cache = Field(default_factory=Cache, description="What the stores of answers may use.")
+    ledger: Ledger = Field(default_factory=Ledger, description="What is recorded of calls, and for how long.")
 
-    def rule_for(self, model: str, tenant: str, endpoint: str) -> Rule:
+    def rule_for(
+        self,
+        model: str,
+        tenant: str,
+        endpoint: str,
+        tags: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Rule:
         """The first rule that fits the call, or one named "default" with every default."""
-        return next((rule for rule in self.rules if rule.match.fits(model, tenant, endpoint)), _DEFAULT_RULE)
+        fitting = (rule for rule in self.rules if rule.match.fits(model, tenant, endpoint, tags, headers))
+        return next(fitting, _DEFAULT_RULE)

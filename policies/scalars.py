@@ -140,6 +140,7 @@ Lifetime = Annotated[  # how long something is kept, rather than waited for
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0, le=2**40), _size_schema(1)]
 Room = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=2**40), _size_schema(0)]  # a size that may be nothing
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Portion = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]  # a share that may be none at all
 Name = Annotated[
     str, AfterValidator(_name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_NAME})
 ]
@@ -152,6 +153,7 @@ Address = Annotated[
 _FROM_ENVIRONMENT = WithJsonSchema({"type": "string", "pattern": REFERENCE})
 Secret = Annotated[SecretStr, AfterValidator(_visible), _FROM_ENVIRONMENT]
 KeySecret = Annotated[SecretStr, AfterValidator(_long_enough), AfterValidator(_visible), _FROM_ENVIRONMENT]
+KeyHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 HeaderValue = Annotated[SecretStr, AfterValidator(_header_value), _FROM_ENVIRONMENT]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from policies.money import Machine, Price
+from policies.part import Part
 from policies.scalars import Address, Glob, HeaderName, HeaderValue, Name, Seconds, Secret, Share
 
 BUNDLED = ("sluice-tiny", "sluice-small", "all-minilm-l6-v2")
 BUNDLED_PREFIX = "bundled:"
-
-
-class Part(BaseModel):
-    """A part of the policy: never changed once read, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Timeouts(Part):
@@ -79,6 +75,7 @@ _ONLY_FOR = {
     "headers": ("url", "provider"),
     "stream_usage": ("url",),
     "ca": ("url",),
+    "price_list": ("url", "provider"),
     "max_connections": ("url",),
 }
 
@@ -127,6 +124,19 @@ class Upstream(Part):
         default=None, description="PEM file of a private certificate authority, relative to the policy file."
     )
     max_connections: int = Field(default=1024, ge=1, le=65_535, description="Most connections held open to the server.")
+    prices: dict[Glob, Price] = Field(
+        default_factory=dict,
+        description="Prices by glob of the upstream's own model names, in USD per million tokens; the first that fits "
+        "counts. Without one the price table is asked.",
+    )
+    price_list: Name | None = Field(
+        default=None,
+        description="Whose prices in the price table count, such as openai. Default: the provider, or who is known "
+        "to serve at this host; a server of your own has none.",
+    )
+    machine: Machine | None = Field(
+        default=None, description="The machine that answers here, if it is your own: its cost replaces prices."
+    )
 
     @property
     def kind(self) -> str:
@@ -144,6 +154,8 @@ class Upstream(Part):
                 raise ValueError(f"{name} has no meaning for an upstream given by {kinds[0]}")
         if self.engine and not self.gguf:
             raise ValueError("an engine needs its weights: gguf")
+        if self.machine and (self.prices or self.price_list):
+            raise ValueError("give machine or prices, not both: a call has one price")
         self._refuse_doubled_headers()
         return self
 
