@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from policies.scalars import Lifetime
 from policies.part import Part
+from policies.scalars import Lifetime
 
 MOST_USD = 1e6  # a price above this is a slip of the pen
 Usd = Annotated[float, Field(ge=0, le=MOST_USD, allow_inf_nan=False)]
