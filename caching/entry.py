@@ -23,7 +23,8 @@ from caching.errors import Unfaithful
 from caching.forms import Answer
 
 MAGIC = b"SLCE"
-VERSION = 1
+VERSION = 2
+USD_PER_SECOND = 1 / 3600  # what a second of upstream time counts where no price is known: a machine at a dollar an hour
 CLOCK_SLACK = 60.0  # seconds two machines' clocks may differ; an entry from further ahead has outlived a clock jump
 
 _FRAME = struct.Struct(">4sBI")
@@ -45,10 +46,18 @@ class Entry:
     created: float  # Unix seconds
     expires: float  # fresh until
     dies: float  # never used after; not before `expires`
-    seconds: float  # what making it anew costs, in upstream seconds
-    tokens: int  # that a hit saves
+    seconds: float  # upstream time that making it took
+    tokens: int  # that a hit saves, prompt and answer
     parts: tuple[tuple[str, str], ...]  # of its identity: (field path, short digest)
     answer: Answer
+    completion: int = 0  # of the tokens, those of the answer
+    cached: int = 0  # of the prompt's, those that the upstream had in its prefix cache
+    usd: float | None = None  # what making it cost; None if no price is known
+
+    @property
+    def cost(self) -> float:
+        """What making it anew costs, in USD, by which stores weigh what to keep."""
+        return self.seconds * USD_PER_SECOND if self.usd is None else self.usd
 
     def usable(self, now: float) -> bool:
         """Say whether it may be used at all, fresh or stale."""
@@ -56,8 +65,8 @@ class Entry:
 
     def dumps(self) -> bytes:
         """Its bytes, the answer in its plain form. Raises Unfaithful."""
-        if not all(map(math.isfinite, (self.created, self.expires, self.dies, self.seconds))):
-            raise Unfaithful("one of the entry's times is not a number")
+        if not all(map(math.isfinite, (self.created, self.expires, self.dies, self.seconds, self.usd or 0.0))):
+            raise Unfaithful("one of the entry's times, or its cost, is not a number")
         body = self.answer.plain()
         try:
             header = orjson.dumps(self._header())
@@ -80,6 +89,9 @@ class Entry:
             "seconds": self.seconds,
             "tokens": self.tokens,
             "parts": self.parts,
+            "completion": self.completion,
+            "cached": self.cached,
+            "usd": self.usd,
         }
 
     @staticmethod
@@ -109,9 +121,7 @@ def _entry(key: bytes, header: dict[str, Any], body: bytes) -> Entry:
     created, expires, dies = (_quantity(header[name]) for name in ("created", "expires", "dies"))
     if expires > dies:
         raise ValueError("dies before it expires")
-    tokens = header["tokens"]
-    if type(tokens) is not int or tokens < 0:
-        raise ValueError("no count of tokens")
+    usd = header["usd"]
     return Entry(
         key=key,
         check=bytes.fromhex(header["check"]),
@@ -124,10 +134,19 @@ def _entry(key: bytes, header: dict[str, Any], body: bytes) -> Entry:
         expires=expires,
         dies=dies,
         seconds=_quantity(header["seconds"]),
-        tokens=tokens,
+        tokens=_count(header["tokens"]),
         parts=tuple(_part(*part) for part in header["parts"]),
         answer=Answer.of_plain(body),
+        completion=_count(header["completion"]),
+        cached=_count(header["cached"]),
+        usd=None if usd is None else _quantity(usd),
     )
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("no count of tokens")
+    return value
 
 
 def _quantity(value: object) -> float:

@@ -10,7 +10,7 @@ from time import monotonic, time
 
 from gateway.call import Call, Handler
 from gateway.errors import GatewayError
-from gateway.trace import MISS, Trace
+from gateway.trace import MISS, Bill, Trace
 
 log = logging.getLogger("sluice")
 
@@ -18,9 +18,16 @@ log = logging.getLogger("sluice")
 class Background:
     """Runs such calls to their end and has a record of each written. One a pipeline, which they keep alive."""
 
-    def __init__(self, record: Callable[[Trace], None], begin: Callable[[], None], end: Callable[[], None]) -> None:
-        """`begin` and `end` are told of every call."""
+    def __init__(
+        self,
+        record: Callable[[Trace], None],
+        begin: Callable[[], None],
+        end: Callable[[], None],
+        bill: Callable[[Trace], Bill],
+    ) -> None:
+        """`begin` and `end` are told of every call, and `bill` says what it cost."""
         self._record = record
+        self._bill = bill
         self._begin = begin
         self._end = end
         self._tasks: dict[bytes, asyncio.Task[None]] = {}  # by the call's key: one refresh of an answer at a time
@@ -65,6 +72,7 @@ class Background:
         if trace.attempts:
             trace.usage = trace.attempts[-1].usage
         trace.outcome = trace.outcome or ("refreshed" if trace.is_whole else "not_refreshed")
+        trace.bill = self._bill(trace)
         self._record(trace)
 
 
@@ -92,5 +100,8 @@ def _trace(behind: Trace) -> Trace:
         policy=behind.policy,
         streamed=behind.streamed,
         request_bytes=behind.request_bytes,
+        team=behind.team,
+        tags=behind.tags,
         cache=MISS,
+        serves_nobody=True,
     )

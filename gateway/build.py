@@ -15,8 +15,11 @@ from gateway.layers.exact import Exact
 from gateway.layers.failover import Failover
 from gateway.layers.health import Health
 from gateway.layers.items import Items
+from gateway.layers.meter import Metered
 from gateway.layers.route import Route
 from gateway.layers.single_flight import SingleFlight
+from gateway.money.bill import Books
+from gateway.money.machine import Meter
 from gateway.upstreams.catalog import Station
 from policies.caching import RuleCache
 from policies.model import Policy, Rule
@@ -30,6 +33,7 @@ class Step:
     name: str
     why: str
     layer: Layer
+    saves: bool = False  # calls that are held out pass it by
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Tools:
     caches: Caches
     budgets: Mapping[str, RetryBudget]
     background: Background
+    books: Books
+    meters: Mapping[str, Meter]
     weights: Mapping[str, str]  # digests of the files that engines serve, by upstream
 
 
@@ -67,7 +73,15 @@ def plan(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
             partial(Failover, breakers=breakers, budget=tools.budgets[rule.name], attempts=retry.attempts),
         ),
         Step("health", "each upstream's breaker hears how it went", partial(Health, breakers=breakers)),
+        *_meter(targets, tools),
     ]
+
+
+def _meter(targets: tuple[Target, ...], tools: Tools) -> list[Step]:
+    """Where a machine of our own answers, its time is shared among the calls it works on."""
+    if not any(target.upstream in tools.meters for target in targets):
+        return []
+    return [Step("meter", "a call bears its share of its machine's time", partial(Metered, meters=tools.meters))]
 
 
 def _cache(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
@@ -84,18 +98,27 @@ def _cache(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
             "equal",
             f"{which} may share an answer with equal ones of {kind.tenant}",
             partial(Equal, rule=asked, scope=scope),
+            saves=True,
         )
     ]
     if asked.exact and kind.endpoint == "embeddings":
         why = f"each input's answer is kept for {asked.ttl:g} s"
-        steps.append(Step("items", why, partial(Items, cache=caches.cache, rule=asked, longest=policy.cache.entry)))
+        kept = partial(Items, cache=caches.cache, rule=asked, longest=policy.cache.entry, cost=tools.books.cost)
+        steps.append(Step("items", why, kept, saves=True))
     elif asked.exact:
         refresh = tools.background.refresh
-        exact = partial(Exact, cache=caches.cache, rule=asked, longest=policy.cache.entry, refresh=refresh)
-        steps.append(Step("exact", f"answers are kept for {asked.ttl:g} s", exact))
+        exact = partial(
+            Exact,
+            cache=caches.cache,
+            rule=asked,
+            longest=policy.cache.entry,
+            refresh=refresh,
+            cost=tools.books.cost,
+        )
+        steps.append(Step("exact", f"answers are kept for {asked.ttl:g} s", exact, saves=True))
     if asked.coalesce:
         flight = partial(SingleFlight, flights=caches.flights, finish=asked.finish)
-        steps.append(Step("single flight", "equal calls under way share one answer", flight))
+        steps.append(Step("single flight", "equal calls under way share one answer", flight, saves=True))
     if asked.coalesce and caches.leases is not None and caches.guard is not None:
         from gateway.layers.shared_flight import SharedFlight  # noqa: PLC0415 - loads the Redis client
 
@@ -107,7 +130,7 @@ def _cache(policy: Policy, rule: Rule, kind: Kind, tools: Tools) -> list[Step]:
             rule=asked,
             longest=policy.cache.entry,
         )
-        steps.append(Step("shared flight", "with those of other gateways too", shared))
+        steps.append(Step("shared flight", "with those of other gateways too", shared, saves=True))
     return steps
 
 
@@ -121,6 +144,11 @@ def within(rule: RuleCache, retention: float) -> RuleCache:
 def targets_of(policy: Policy, model: str) -> tuple[Target, ...]:
     """Who may answer a model's calls, best first."""
     return tuple(Target(target.upstream, target.model or model) for target in policy.models[model].targets)
+
+
+def baselines_of(policy: Policy) -> dict[str, Target]:
+    """By each model's name: who would have answered its calls without the gateway."""
+    return {name: targets_of(policy, model.baseline or name)[0] for name, model in policy.models.items()}
 
 
 class Dispatch:

@@ -16,6 +16,8 @@ from typing import Protocol
 from gateway import auth, sse, wire, wishes
 from gateway.call import Call, Reply
 from gateway.errors import BadRequest, Draining, GatewayError
+from gateway.money.bill import Books, usd
+from gateway.recording import Recording
 from gateway.runtime import Pipeline, Runtime, Way
 from gateway.trace import BYPASS, EXACT, HITS, MISS, STALE, Source, Trace
 
@@ -82,8 +84,8 @@ class Exchange:
     """One call between its client and its pipeline."""
 
     __slots__ = (
-        "_answered", "_cancelled", "_client", "_holds", "_journal", "_left", "_request", "_runtime", "_started",
-        "_tell", "_trace",
+        "_answered", "_books", "_cancelled", "_client", "_holds", "_journal", "_left", "_recording", "_request",
+        "_runtime", "_started", "_tell", "_trace",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +100,8 @@ class Exchange:
         self._holds: list[object] = []  # who does
         self._tell: list[Callable[[], None]] = []
         self._trace = Trace(request_id, time(), monotonic(), endpoint)
+        self._books: Books | None = None  # of the policy that serves the call
+        self._recording: Recording | None = None  # where the policy records contents
         self._started = False  # the status line has gone out
         self._answered = False  # the last byte has, or the client is gone: nothing more to cancel
 
@@ -127,7 +131,7 @@ class Exchange:
         trace = self._trace
         trace.policy = pipeline.loaded.version
         caller = pipeline.gate.admit(headers)
-        trace.tenant, trace.key = caller.tenant, caller.key
+        trace.tenant, trace.key, trace.team = caller.tenant, caller.key, caller.team
         if pipeline.gate.is_keyless:
             auth.check_json_type(headers)
         auth.check_plain_encoding(headers)
@@ -138,14 +142,19 @@ class Exchange:
         trace.request_bytes = len(body)
         fields = wire.parse_body(body)
         model = wire.check(trace.endpoint, fields, max_messages=limits.messages)
-        way = pipeline.way(caller, model, trace.endpoint)
-        trace.model, trace.rule = model, way.rule.name
-        trace.streamed = fields.get("stream") is True
         wished = wishes.read(headers, fields)
+        trace.tags = caller.tags + wished.tags if wished.tags else caller.tags
+        way = pipeline.way(caller, model, trace.endpoint, trace.tags, headers)
+        rule = way.rule
+        trace.model, trace.rule = model, rule.name
+        trace.streamed = fields.get("stream") is True
+        self._books = pipeline.books
+        if rule.record.content:
+            self._recording = Recording(rule.record.longest, body)
         if wishes.LITELLM in fields and wishes.speaks_litellm(fields):
             fields = wishes.without_litellm(fields)
             body = wire.dumps(fields)
-        total = way.rule.timeouts.total
+        total = rule.timeouts.total
         patience = _patience(headers, total)
         deadline = trace.started + patience
         call = Call(
@@ -217,14 +226,18 @@ class Exchange:
             if self._left:
                 return
             self._answered = self._started = True
-            client.respond(reply.status, self._head(reply.headers), body)
             trace.response_bytes = len(body)
+            if self._recording is not None:
+                self._recording.see(body)
+            client.respond(reply.status, self._head(reply.headers) + self._money_lines(), body)
             return
         self._started = True
         client.begin(reply.status, self._head(reply.headers) + NOT_STORED, is_old=self._request.is_old)
         async for frame in reply.frames:
             if not self._left:  # else it is for those who share it
                 trace.response_bytes += len(frame)
+                if self._recording is not None:
+                    self._recording.see(frame)
                 await client.send(frame)
         if not self._left:
             self._answered = True
@@ -247,6 +260,14 @@ class Exchange:
         overhead = max(0.0, now - trace.started - trace.upstream_seconds(now)) * 1000
         lines.append(f"x-sluice-attempts: {len(attempts)}\r\nx-sluice-overhead-ms: {overhead:.2f}\r\n")
         return "".join(lines).encode("ascii", "replace")
+
+    def _money_lines(self) -> bytes:
+        """What a plain answer cost and saved; of a stream nobody knows it before its end."""
+        trace = self._trace
+        if self._books is None:
+            return b""
+        bill = trace.bill = self._books.bill(trace)
+        return f"x-sluice-cost-usd: {usd(bill.cost)}\r\nx-sluice-saved-usd: {usd(bill.saved)}\r\n".encode()
 
     async def _refuse(self, error: GatewayError) -> None:
         """Tell the client what went wrong: as the answer, or as the last event of a stream that has begun."""
@@ -277,6 +298,10 @@ class Exchange:
             trace.outcome = f"upstream_{trace.broke}"
         if not trace.outcome:
             trace.outcome = "ok" if trace.status < 400 else "rejected"
+        if trace.bill is None and self._books is not None:
+            trace.bill = self._books.bill(trace)
+        if self._recording is not None:
+            trace.content = self._recording.content
         self._journal.add(trace)
 
 

@@ -104,7 +104,7 @@ def _steps_over_redis(pipeline: Pipeline, rule: Rule, kind: Kind, url: str) -> l
     guard = Guarded(RedisStore(client), deadline=policy.cache.deadline)
     caches = replace(pipeline.caches, leases=Leases(client), guard=guard)
     budgets = {rule.name: RetryBudget(rule.retry.budget)}
-    return plan(policy, rule, kind, Tools(pipeline.stations, caches, budgets, pipeline.background, pipeline.weights))
+    return plan(policy, rule, kind, replace(pipeline.tools(), caches=caches, budgets=budgets))
 
 
 def _layers(loaded: LoadedPolicy, way: Way) -> list[str]:

@@ -8,29 +8,37 @@ no stream is cut by a reload.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
+from types import MappingProxyType
 
 from gateway.auth import Gate
 from gateway.background import Background
-from gateway.build import Dispatch, Kind, Step, Tools, plan
+from gateway.build import Dispatch, Kind, Step, Tools, baselines_of, plan
 from gateway.caches import Caches, open_caches
 from gateway.call import Caller, Handler
 from gateway.engines.endpoint import read_endpoint
 from gateway.engines.files import digest_of
 from gateway.engines.spec import EngineSpec, specs
 from gateway.errors import BadRequest, Forbidden, UnknownModel
+from gateway.holdout import Holdout
+from gateway.money.bill import Books
+from gateway.money.machine import Meter
+from gateway.money.prices import Prices
+from gateway.money.table import Table
 from gateway.stack import stack
 from gateway.tools import ToolBox
 from gateway.trace import Trace
-from gateway.upstreams.catalog import Station, import_providers, needs_providers, open_station
+from gateway.upstreams.catalog import Station, import_providers, needs_providers, open_station, unpriced
 from policies.loader import LoadedPolicy
-from policies.model import Rule
+from policies.model import Policy, Rule
 from routing.budget import RetryBudget
 
 NAMES_SHOWN = 20
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class Pipeline:
         loaded: LoadedPolicy,
         stations: dict[str, Station],
         caches: Caches,
+        meters: Mapping[str, Meter],
         leases: list[Hashable],
         host: Runtime,
         weights: Mapping[str, str],
@@ -65,33 +74,63 @@ class Pipeline:
         self.is_retired = False
         self.gate = Gate(policy.keys, list(policy.models))
         self.body_limit: int = policy.limits.body
-        self.background = Background(host.record, partial(host.join, self), partial(host.leave, self))
+        self.prices = Prices(policy, host.table, meters)
+        self.books = Books(self.prices, baselines_of(policy), policy.ledger.gateway_usd_per_hour)
+        self.meters = meters
+        self.background = Background(host.record, partial(host.join, self), partial(host.leave, self), self.books.bill)
         self._budgets: dict[str, RetryBudget] = {}
-        self._ways: dict[tuple[str, str, str], Way] = {}
+        self._ways: dict[tuple[str, str, str, int], Way] = {}  # by model, tenant, endpoint and which rule
         self._dispatch = Dispatch(stations)
+        self._asks_calls = any(rule.match.asks_the_call for rule in policy.rules)
+        self._asked_headers = sorted({name.lower() for rule in policy.rules for name in rule.match.header})
 
-    def way(self, caller: Caller, model: str, endpoint: str) -> Way:
-        """How a call of this kind is served. Raises UnknownModel, Forbidden or BadRequest."""
-        key = (model, caller.tenant, endpoint)
+    def way(
+        self,
+        caller: Caller,
+        model: str,
+        endpoint: str,
+        tags: Sequence[str] = (),
+        headers: Mapping[bytes, bytes] = NO_HEADERS,
+    ) -> Way:
+        """How a call of this kind is served. Raises UnknownModel, Forbidden or BadRequest.
+
+        `tags` are the call's own and its key's; names of `headers` are in lower case.
+        """
+        # Most policies tell calls apart by nothing of their own: then what fits is known without looking.
+        rule = self._rule(caller, model, endpoint, tags, headers) if self._asks_calls else None
+        key = (model, caller.tenant, endpoint, 0 if rule is None else id(rule))
         found = self._ways.get(key)
         if found is None:
             self._check(caller, model, endpoint)
-            found = self._ways[key] = self._compile(model, caller.tenant, endpoint)
+            rule = rule or self._rule(caller, model, endpoint, tags, headers)
+            found = self._ways[key] = self._compile(rule, Kind(model, caller.tenant, endpoint))
         elif not caller.may_use(model):
             self._check(caller, model, endpoint)
         return found
+
+    def _rule(
+        self, caller: Caller, model: str, endpoint: str, tags: Sequence[str], headers: Mapping[bytes, bytes]
+    ) -> Rule:
+        told = ((name, headers.get(name.encode())) for name in self._asked_headers)
+        words = {name: value.decode("utf-8", "replace") for name, value in told if value is not None}
+        return self.loaded.policy.rule_for(model, caller.tenant, endpoint, tags, words)
 
     def visible_models(self, caller: Caller) -> list[str]:
         """The models this caller may use, as the policy orders them."""
         return [name for name in self.loaded.policy.models if caller.may_use(name)]
 
-    def _compile(self, model: str, tenant: str, endpoint: str) -> Way:
-        policy = self.loaded.policy
-        rule = policy.rule_for(model, tenant, endpoint)
+    def _compile(self, rule: Rule, kind: Kind) -> Way:
         self._budgets.setdefault(rule.name, RetryBudget(rule.retry.budget))
-        tools = Tools(self.stations, self.caches, self._budgets, self.background, self.weights)
-        steps = plan(policy, rule, Kind(model, tenant, endpoint), tools)
-        return Way(rule, steps, stack([step.layer for step in steps], self._dispatch))
+        steps = plan(self.loaded.policy, rule, kind, self.tools())
+        handler = stack([step.layer for step in steps], self._dispatch)
+        if rule.holdout:
+            untouched = stack([step.layer for step in steps if not step.saves], self._dispatch)
+            handler = Holdout(handler, untouched, rule.holdout)
+        return Way(rule, steps, handler)
+
+    def tools(self) -> Tools:
+        """What this pipeline's layers are made of."""
+        return Tools(self.stations, self.caches, self._budgets, self.background, self.books, self.meters, self.weights)
 
     def _check(self, caller: Caller, model: str, endpoint: str) -> None:
         names = self.visible_models(caller)
@@ -128,6 +167,7 @@ class Runtime:
         self.record = record
         self._needs_keys = needs_keys  # bound to more than loopback: a policy without keys must not come into force
         self._tools = ToolBox()
+        self.table = Table(state)
         self._digests: dict[str, str] = {}  # of weights, by the key of the engine that serves them
         self._pipeline: Pipeline | None = None
         self.calls = 0
@@ -219,18 +259,29 @@ class Runtime:
         try:
             for name, upstream in loaded.policy.upstreams.items():
                 spec = engines.get(name)
-                key = (name, upstream, spec.key if spec else "")
+                key = (name, unpriced(upstream), spec.key if spec else "")
                 make = partial(open_station, name, upstream, spec, loaded.path.parent, self._state)
                 stations[name] = self._tools.borrow(key, make)
                 leases.append(key)
             shelf = ("caches", loaded.policy.cache)
             caches = self._tools.borrow(shelf, partial(open_caches, loaded.policy.cache, self._state, self._redis_url))
             leases.append(shelf)
-            return Pipeline(loaded, stations, caches, leases, self, weights)
+            meters = self._meters(loaded.policy, leases)
+            return Pipeline(loaded, stations, caches, meters, leases, self, weights)
         except BaseException:
             for lease in leases:
                 self._tools.give_back(lease)
             raise
+
+    def _meters(self, policy: Policy, leases: list[Hashable]) -> dict[str, Meter]:
+        """A meter for each machine of one's own; it knows of the calls that began under the policy before."""
+        meters: dict[str, Meter] = {}
+        for name, upstream in policy.upstreams.items():
+            if upstream.machine is not None:
+                key = ("meter", name, upstream.url, upstream.gguf)
+                meters[name] = self._tools.borrow(key, partial(Meter, monotonic()))
+                leases.append(key)
+        return meters
 
     def _retire(self, pipeline: Pipeline) -> None:
         pipeline.is_retired = True

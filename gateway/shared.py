@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -10,14 +11,18 @@ from caching.eligibility import answer_reason, choices_of
 from caching.entry import Entry
 from caching.forms import NO_USAGE, Answer, may_say_usage
 from caching.identity import Identity
-from gateway import sse
+from gateway import sse, wire
 from gateway.call import Call, Reply
 from gateway.errors import DeadlinePassed, GatewayError, UpstreamFailed, envelope
 from gateway.trace import COALESCED, Source, Trace
+from gateway.usage import usage_of
 from policies.caching import RuleCache
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
+Cost = Callable[[Trace], float | None]
+"""What a call has cost so far, in USD."""
+
 LOST = "lost"  # why an answer broke off that was another gateway's
 BROKE_OFF = "The answer that this call shared broke off."
 
@@ -35,7 +40,7 @@ def hit(entry: Entry, call: Call, kind: str, now: float, *, usage: bool = True) 
     trace = call.trace
     trace.cache = kind
     trace.age = max(0, int(now - entry.created))
-    trace.source = Source(entry.model, entry.upstream, entry.tokens)
+    trace.source = Source(entry.model, entry.upstream, entry.tokens, entry.completion, entry.cached, entry.usd)
     return reply
 
 
@@ -47,11 +52,14 @@ def entry_of(
     *,
     now: float,
     grace: float,
+    made_by: Source,
     seconds: float,
-    tokens: int,
 ) -> Entry:
-    """An answer made now as an entry. It may be used for `grace` seconds after it has grown stale."""
-    scope, made_by = identity.scope, maker(call.trace)
+    """An answer made now as an entry. It may be used for `grace` seconds after it has grown stale.
+
+    `made_by` and `seconds` say who made it, what it took of tokens and USD, and for how long.
+    """
+    scope = identity.scope
     asked = call.wishes.directives.ttl
     expires = now + (rule.ttl if asked is None else min(rule.ttl, asked))
     return Entry(
@@ -66,9 +74,12 @@ def entry_of(
         expires=expires,
         dies=expires + grace,
         seconds=seconds,
-        tokens=tokens,
+        tokens=made_by.tokens,
         parts=(),
         answer=answer,
+        completion=made_by.completion,
+        cached=made_by.cached,
+        usd=made_by.usd,
     )
 
 
@@ -96,13 +107,27 @@ def coalesced(trace: Trace, source: Source) -> None:
     trace.source = source
 
 
-def maker(trace: Trace) -> Source:
-    """Who made the answer this call got."""
+def maker(trace: Trace, usd: float | None = None) -> Source:
+    """Who made the answer this call got, what it took of tokens, and, if the caller knows, of USD."""
     if trace.source is not None or not trace.attempts:
         return trace.source or Source("", "")
     last = trace.attempts[-1]
     used = last.usage
-    return Source(last.model, last.upstream, used.prompt + used.completion if used else 0)
+    if used is None:
+        return Source(last.model, last.upstream, usd=usd)
+    return Source(last.model, last.upstream, used.prompt + used.completion, used.completion, used.cached, usd)
+
+
+def with_usage(source: Source, body: bytes) -> Source:
+    """The source with the tokens that the answer itself tells; of a stream, its last events are enough."""
+    document = body
+    if body.lstrip()[:1] != b"{":
+        begin = max(0, body.rfind(b"\n\n", 0, max(0, body.rfind(b'"usage"'))))
+        document = next((sse.data_of(event) or b"" for event in sse.events(body[begin:]) if b'"usage"' in event), b"")
+    used = usage_of(wire.parse_answer(document) or {})
+    if used is None:
+        return source
+    return replace(source, tokens=used.prompt + used.completion, completion=used.completion, cached=used.cached)
 
 
 def spent(trace: Trace) -> float:

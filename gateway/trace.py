@@ -84,6 +84,7 @@ class Source:
     tokens: int = 0  # prompt and completion
     completion: int = 0  # of them
     cached: int = 0  # of the prompt, read from the upstream's prefix cache when the answer was made
+    usd: float | None = None  # what making it cost, where that is known
 
 
 @dataclass(slots=True)
@@ -117,6 +118,7 @@ class Trace:
     saved: int = 0  # tokens of parts that were kept, in an answer that was partly new
     waited: float = 0.0  # seconds in which another call's flight was waited for
     broke: str = ""  # why an answer that came from another call's flight broke off after it had begun
+    serves_nobody: bool = False  # made behind a caller's back, for the next ones
     is_held_out: bool = False  # passed untouched, so that savings can be measured against it
     removed: int = 0  # prompt tokens that layers took out before an upstream saw them
     bill: Bill | None = None

@@ -14,9 +14,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import BadRequest
-from gateway.trace import Usage
 
-MAX_COUNT = 2**53
 VERSION = re.compile(r"[-:@](\d{3,}[\d-]*|v\d[\w.]*|latest|preview|exp)")
 
 
@@ -128,28 +126,6 @@ def error_of(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if not error:
         return None
     return error if isinstance(error, dict) else {"message": str(error)}
-
-
-def usage_of(answer: Mapping[str, Any]) -> Usage | None:
-    """The tokens an answer or a chunk reports; None where it reports none."""
-    usage = answer.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    return Usage(
-        prompt=_count(usage.get("prompt_tokens")),
-        completion=_count(usage.get("completion_tokens")),
-        cached=_count(_part(usage, "prompt_tokens_details").get("cached_tokens")),
-        reasoning=_count(_part(usage, "completion_tokens_details").get("reasoning_tokens")),
-    )
-
-
-def _part(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = usage.get(name)
-    return part if isinstance(part, dict) else {}
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT else 0
 
 
 def is_model(answered: object, asked: str, accepted: tuple[str, ...] = ()) -> bool:

@@ -1,6 +1,6 @@
 """The SQLite file that entries lie in, as the one thread that uses it sees it.
 
-Eviction is GDSF (Cherkasova 1998): priority = L + hits * seconds / size, and what has the lowest goes first. L is the
+Eviction is GDSF (Cherkasova 1998): priority = L + hits * cost / size, and what has the lowest goes first. L is the
 priority of what went last, so that what was once popular grows old.
 
 Room is made before anything is written, so the file is never full by itself: by the sum of what the entries take, and
@@ -29,7 +29,7 @@ from caching.errors import Unfaithful
 from caching.stores import Cutoffs, Selection
 
 APPLICATION = 0x534C4345
-VERSION = 2
+VERSION = 3
 LAST_ID = 2**63 - 1  # the highest an entry may have
 PAGE = 4096  # bytes
 CACHE_KB = 8192  # of pages that SQLite keeps in memory
@@ -56,7 +56,7 @@ CREATE TABLE entries (
     created REAL NOT NULL,
     dies REAL NOT NULL,
     size INTEGER NOT NULL,
-    seconds REAL NOT NULL,
+    cost REAL NOT NULL,
     hits INTEGER NOT NULL,
     priority REAL NOT NULL,
     value BLOB NOT NULL
@@ -392,7 +392,7 @@ class Table:
         if self._hits:
             rows = [(count, self._age, count, key) for key, count in self._hits.items()]
             self.db.executemany(
-                "UPDATE entries SET hits = hits + ?, priority = ? + (hits + ?) * seconds / size WHERE key = ?", rows
+                "UPDATE entries SET hits = hits + ?, priority = ? + (hits + ?) * cost / size WHERE key = ?", rows
             )
             self._hits.clear()
 
@@ -539,9 +539,9 @@ class _Row:
         """The columns but the id."""
         entry = self.entry
         tags = orjson.dumps(entry.tags).decode()
-        priority = age + coarse(entry.seconds / self.size)
+        priority = age + coarse(entry.cost / self.size)
         names = (entry.key, entry.tenant, entry.namespace, tags)
-        return (*names, entry.created, self.dies, self.size, entry.seconds, 1, priority, self.data)
+        return (*names, entry.created, self.dies, self.size, entry.cost, 1, priority, self.data)
 
 
 def _portions(rows: Sequence[_Row], pages: int) -> Iterator[Sequence[_Row]]:

@@ -42,7 +42,7 @@ class Memory:
         self._cutoffs = Cutoffs()
         self._latest = 0.0  # when the youngest entry was made
         self._longest = 0.0  # seconds the longest-lived entry lives
-        self._typical = 0.0 if weigh_cost else -1.0  # seconds that making an entry costs; negative: not looked at
+        self._typical = 0.0 if weigh_cost else -1.0  # USD that making an entry costs; negative: not looked at
 
     def get(self, key: bytes) -> Entry | None:
         """The entry under this key, if it may still be used."""
@@ -65,7 +65,7 @@ class Memory:
         self._latest = max(self._latest, entry.created)
         self._longest = max(self._longest, entry.dies - entry.created)
         table, key = self._table, entry.key
-        for _ in range(self._bonus(entry.seconds)):
+        for _ in range(self._bonus(entry.cost)):
             table.get(key)
         table.set(key, _packed(entry))
         return True
@@ -107,7 +107,7 @@ class Memory:
         self._table.run_pending_tasks()
         return self._table.count(), self._table.weighted_size()
 
-    def _bonus(self, seconds: float) -> int:
+    def _bonus(self, cost: float) -> int:
         """How many accesses its cost is worth: the binary logarithm of its ratio to the typical cost, from 0 to 6.
 
         TinyLFU compares frequencies by weight, so a frequency times a cost is what it must see. The counters have four
@@ -115,11 +115,11 @@ class Memory:
         """
         typical = self._typical
         if typical <= 0.0:
-            if typical == 0.0 and seconds > 0.0:
-                self._typical = seconds
+            if typical == 0.0 and cost > 0.0:
+                self._typical = cost
             return 0
-        self._typical = typical + (min(_DEAR * typical, max(0.0, seconds)) - typical) / _AVERAGED
-        return int(min(_DEAR, max(0.0, seconds / typical))).bit_length()
+        self._typical = typical + (min(_DEAR * typical, max(0.0, cost)) - typical) / _AVERAGED
+        return int(min(_DEAR, max(0.0, cost / typical))).bit_length()
 
 
 def weight(entry: Entry) -> int:
@@ -130,7 +130,7 @@ def weight(entry: Entry) -> int:
 # A tuple of nothing but texts, bytes and numbers is not looked at by Python's collector; an object is, each time, and a
 # million of them would hold up the event loop for half a second. Hence entries lie here taken apart.
 Packed = tuple[Any, ...]
-_CHECK, _CREATED, _WEIGHT = 0, 6, 12
+_CHECK, _CREATED, _ANSWER, _WEIGHT = 0, 6, 12, 15  # the answer lies at the end; among the fields it comes twelfth
 
 
 def _packed(entry: Entry) -> Packed:
@@ -148,6 +148,9 @@ def _packed(entry: Entry) -> Packed:
         entry.seconds,
         entry.tokens,
         entry.parts,
+        entry.completion,
+        entry.cached,
+        entry.usd,
         weight(entry),
         answer.is_proven,
         answer.plain() if answer.is_plain else answer,
@@ -157,8 +160,8 @@ def _packed(entry: Entry) -> Packed:
 def _unpacked(key: bytes, packed: Packed) -> Entry:
     form = packed[-1]
     answer = form if isinstance(form, Answer) else Answer.of_plain(form, is_proven=packed[-2])
-    fields: tuple[Any, ...] = (key, *packed[:_WEIGHT], answer)
-    return Entry(*fields)
+    before: tuple[Any, ...] = (key, *packed[:_ANSWER])
+    return Entry(*before, answer, *packed[_ANSWER:_WEIGHT])
 
 
 def _weight(_key: bytes, packed: Packed) -> int:

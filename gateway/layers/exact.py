@@ -18,7 +18,7 @@ from caching.forms import Answer
 from caching.identity import Identity
 from gateway.call import Call, Handler, Reply
 from gateway.errors import DeadlinePassed, NotCached, UpstreamFailed
-from gateway.shared import entry_of, hit, is_answer_to, maker, may_keep, spent, unkept_reason
+from gateway.shared import Cost, entry_of, hit, is_answer_to, maker, may_keep, spent, unkept_reason
 from gateway.trace import EXACT, STALE
 from policies.caching import RuleCache
 
@@ -36,14 +36,16 @@ class Exact:
         rule: RuleCache,
         longest: int,
         refresh: Refresh,
+        cost: Cost,
         clock: Callable[[], float] = time,
     ) -> None:
-        """`longest` is the most bytes of an answer that is kept."""
+        """`longest` is the most bytes of an answer that is kept; `cost` says what making one has cost."""
         self._inner = inner
         self._cache = cache
         self._rule = rule
         self.longest = longest
         self._refresh = refresh
+        self._cost = cost
         self._clock = clock
 
     async def __call__(self, call: Call) -> Reply:
@@ -128,9 +130,9 @@ class Exact:
             return reason
         answer = Answer.of_stream(frames) if is_stream else Answer.of_plain(tight(b"".join(frames)))
         grace = max(self._rule.stale_while_revalidate, self._rule.stale_if_error)
-        seconds, tokens = spent(trace), maker(trace).tokens
+        made_by, seconds = maker(trace, self._cost(trace)), spent(trace)
         entry = entry_of(
-            call, identity, self._rule, answer, now=self._clock(), grace=grace, seconds=seconds, tokens=tokens
+            call, identity, self._rule, answer, now=self._clock(), grace=grace, made_by=made_by, seconds=seconds
         )
         self._cache.put(entry, identity.parts)
         return ""

@@ -18,7 +18,7 @@ from caching.items import Item, Part
 from gateway import wire
 from gateway.call import Call, Handler, Reply
 from gateway.errors import NotCached
-from gateway.shared import JSON, entry_of, is_answer_to, may_keep, spent, whole
+from gateway.shared import JSON, Cost, entry_of, is_answer_to, maker, may_keep, spent, whole
 from gateway.trace import BYPASS, EXACT, MISS, Source
 from policies.caching import RuleCache
 
@@ -37,13 +37,20 @@ class Items:
     """Answer each input from the cache, or have it answered and keep that."""
 
     def __init__(
-        self, inner: Handler, cache: Cache, rule: RuleCache, longest: int, clock: Callable[[], float] = time
+        self,
+        inner: Handler,
+        cache: Cache,
+        rule: RuleCache,
+        longest: int,
+        cost: Cost,
+        clock: Callable[[], float] = time,
     ) -> None:
-        """`longest` is the most bytes of one item's answer that are kept."""
+        """`longest` is the most bytes of one item's answer that are kept; `cost` says what making them has cost."""
         self._inner = inner
         self._cache = cache
         self._rule = rule
         self._longest = longest
+        self._cost = cost
         self._clock = clock
 
     async def __call__(self, call: Call) -> Reply:
@@ -124,7 +131,9 @@ class Items:
         trace.cache = EXACT
         trace.age = max(0, int(self._clock() - min(each.entry.created for each in known)))
         first = known[0].entry
-        trace.source = Source(first.model, first.upstream, sum(each.part.tokens for each in known))
+        dollars = [each.entry.usd for each in known if each.entry.usd is not None]
+        usd = sum(dollars) if len(dollars) == len(known) else None
+        trace.source = Source(first.model, first.upstream, sum(each.part.tokens for each in known), usd=usd)
         return Reply(200, JSON, body)
 
     # What is not
@@ -169,15 +178,16 @@ class Items:
     def _keep(self, call: Call, asked: Sequence[Item], identities: Sequence[Identity], new: dict[object, Part]) -> None:
         if not may_keep(call) or call.trace.source is not None or not call.trace.is_whole:
             return
-        now, seconds = self._clock(), spent(call.trace) / len(new)
+        now, share = self._clock(), 1 / len(new)
+        usd, seconds = self._cost(call.trace), spent(call.trace) * share
+        made_by = maker(call.trace, None if usd is None else usd * share)
         for item, identity in zip(asked, identities, strict=True):
             part = new.pop(_hashable(item), None)
             if part is None or len(part.embedding) > self._longest:
                 continue
             answer = Answer.of_plain(part.dumps())
-            entry = entry_of(
-                call, identity, self._rule, answer, now=now, grace=0.0, seconds=seconds, tokens=part.tokens
-            )
+            made = replace(made_by, tokens=part.tokens, completion=0, cached=0)
+            entry = entry_of(call, identity, self._rule, answer, now=now, grace=0.0, made_by=made, seconds=seconds)
             self._cache.put(entry, identity.parts)
 
 

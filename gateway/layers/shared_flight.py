@@ -40,6 +40,7 @@ from gateway.shared import (
     maker,
     reply_of,
     unkept_reason,
+    with_usage,
 )
 from gateway.trace import EXACT, Source
 from policies.caching import RuleCache
@@ -237,6 +238,7 @@ class SharedFlight:
         if not isinstance(event, End):
             return None
         body = b"".join(frames)
+        source = with_usage(source, body)
         if status != 200 or is_stream(headers) == call.wants_stream:
             coalesced(call.trace, source)
             return Reply(status, headers, body)
@@ -253,12 +255,14 @@ async def _followed(events: AsyncIterator[Event], call: Call) -> AsyncIterator[b
     """The frames another gateway tells, to the end of its answer or to one honest error event."""
     event: Event | None = Lost()
     last = event
+    told = b""  # the last frames that bear a usage
     try:
         while event is not None:
             last = event
             async with asyncio.timeout(max(0.0, call.deadline - monotonic())):
                 event = await anext(events, None)
             if isinstance(event, Frame):
+                told = event.data if b'"usage"' in event.data else told
                 yield event.data
     except TimeoutError:
         call.trace.broke = "deadline"
@@ -269,3 +273,5 @@ async def _followed(events: AsyncIterator[Event], call: Call) -> AsyncIterator[b
     elif not isinstance(last, End):
         call.trace.broke = LOST
         yield broken_event(BROKE_OFF, call.trace.broke)
+    elif told and call.trace.source is not None:
+        call.trace.source = with_usage(call.trace.source, told)

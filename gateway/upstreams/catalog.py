@@ -54,6 +54,11 @@ def needs_providers(upstreams: Mapping[str, Upstream]) -> bool:
     return any(upstream.provider for upstream in upstreams.values())
 
 
+def unpriced(upstream: Upstream) -> Upstream:
+    """The upstream without what it costs: another price is no reason to open its connections anew."""
+    return upstream.model_copy(update={"prices": {}, "price_list": None, "machine": None})
+
+
 def import_providers() -> None:
     """Import litellm and have it build what it builds at a first call. Takes seconds: not on the event loop."""
     importlib.import_module(PROVIDERS).warm_up()

@@ -24,6 +24,7 @@ from gateway.trace import Attempt
 from gateway.upstreams.connection import Patience, Response, TransportFault
 from gateway.upstreams.http import Origin
 from gateway.upstreams.watch import DONE_LINE, StreamWatch, estimate
+from gateway.usage import usage_of
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -195,7 +196,7 @@ class OpenAIUpstream:
         if call.wants_stream:
             raise self._failed(attempt, "garbage", "answered a stream request with a plain document")
         attempt.first_byte = attempt.ended = monotonic()
-        attempt.usage = wire.usage_of(answer)
+        attempt.usage = usage_of(answer)
         return Reply(200, {"content-type": "application/json"}, body)
 
     def _check(self, call: Call, attempt: Attempt, answer: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from time import monotonic
 from gateway import sse, wire
 from gateway.call import Call
 from gateway.trace import Attempt, Usage
+from gateway.usage import usage_of
 
 DONE_LINE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
@@ -43,10 +44,12 @@ class StreamWatch:
 
     def _read_usage(self, block: bytes) -> bytes:
         """Parse the one event of a well-formed block that bears a usage; the others pass unread."""
-        found = list(HAS_USAGE.finditer(block))
-        if len(found) != 1:
-            return self._read(block) if found else block
-        at = found[0].start()
+        found = HAS_USAGE.search(block)
+        if found is None:  # OpenAI writes `"usage":null` into every event but the last
+            return block
+        if HAS_USAGE.search(block, found.end()):
+            return self._read(block)
+        at = found.start()
         before = block.rfind(b"\n\n", 0, at)
         start, end = (before + 2 if before >= 0 else 0), block.find(b"\n\n", at) + 2
         return block if self._keeps(block[start:end]) else block[:start] + block[end:]
@@ -72,10 +75,10 @@ class StreamWatch:
         if error is not None:
             self.error = ("error_in_stream", str(error.get("message", ""))[:500])
             return False
-        usage = wire.usage_of(chunk)
-        if usage is not None:
+        usage = usage_of(chunk)
+        if usage is not None and (usage.prompt or usage.completion or self.attempt.usage is None):
             self.attempt.usage = usage  # cumulative where repeated: the last one counts, never their sum
-        return not (self._withhold and usage is not None and chunk.get("choices") == [])
+        return not (self._withhold and isinstance(chunk.get("usage"), dict) and chunk.get("choices") == [])
 
     def settle(self, call: Call) -> None:
         """Close the books of the attempt: without a usage from the server, count what was sent."""

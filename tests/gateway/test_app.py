@@ -550,7 +550,7 @@ async def test_a_fault_of_ours_in_a_stream(tmp_path: Path) -> None:
 
     async with FakeOpenAI() as fake, gateway(tmp_path, policy(fake.url)) as g:
         way = g.runtime.pipeline.way(Caller("local"), "m", "chat")
-        g.runtime.pipeline._ways[("m", "local", "chat")] = type(way)(way.rule, way.steps, broken)
+        g.runtime.pipeline._ways[("m", "local", "chat", 0)] = type(way)(way.rule, way.steps, broken)
         answer = await g.chat(stream=True)
         trace = await g.journal.next()
     assert events(answer.text)[0] == '{"choices": []}'

@@ -9,8 +9,10 @@ import pytest
 from gateway.background import Background
 from gateway.call import Call, Reply
 from gateway.errors import UpstreamFailed
-from gateway.trace import MISS, Trace
+from gateway.trace import MISS, Bill, Trace
 from tests.gateway.layers.chain import Answering, asking, known, plain
+
+BILL = Bill(0.5, 0.0, 0.0, -0.5, "measured")
 
 
 class Watched:
@@ -19,7 +21,7 @@ class Watched:
     def __init__(self) -> None:
         self.records: list[Trace] = []
         self.under_way = 0
-        self.background = Background(self.records.append, self._begin, self._end)
+        self.background = Background(self.records.append, self._begin, self._end, lambda _: BILL)
 
     def _begin(self) -> None:
         self.under_way += 1
@@ -47,6 +49,7 @@ async def test_a_refresh() -> None:
     assert (record.tenant, record.rule, record.key, record.model) == ("acme", "r", "k", "")
     assert record.usage is not None
     assert (record.usage.prompt, record.response_bytes, record.ended is not None) == (3, 2, True)
+    assert record.bill is BILL
     assert asked.trace.attempts == []
     (made,) = inner.calls
     assert (made.presence, made.trace is record) == (None, True)

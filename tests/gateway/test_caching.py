@@ -105,6 +105,8 @@ async def test_a_hit(tmp_path: Path) -> None:
             "x-sluice-route": "r",
             "x-sluice-tokens-saved": "17",
             "x-sluice-attempts": "0",
+            "x-sluice-cost-usd": "0.0000000000",
+            "x-sluice-saved-usd": "unknown",  # as this policy has no price
         }
         assert "age" not in first.headers
         assert "x-sluice-cache" not in first.headers

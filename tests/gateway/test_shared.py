@@ -10,7 +10,7 @@ import pytest
 from caching.errors import Unfaithful
 from caching.forms import Answer
 from gateway.errors import BadRequest, DeadlinePassed, GatewayError, Rejected, UpstreamFailed
-from gateway.shared import broken_event, coalesced, dump_error, hit, load_error, maker, reply_of, spent
+from gateway.shared import broken_event, coalesced, dump_error, hit, load_error, maker, reply_of, spent, with_usage
 from gateway.trace import COALESCED, EXACT, Attempt, Source, Trace, Usage
 from tests.fakes.stand import errors, events, said
 from tests.fakes.stores import START, entry
@@ -59,9 +59,28 @@ def test_maker() -> None:
     one.attempts += [Attempt("a", "m", 0.0), Attempt("b", "n", 0.0)]
     assert maker(one) == Source("n", "b", 0)
     one.attempts[-1].usage = Usage(3, 4)
-    assert maker(one) == Source("n", "b", 7)
+    assert maker(one, 0.25) == Source("n", "b", 7, 4, 0, 0.25)
     coalesced(one, Source("x", "y", 9))
     assert (maker(one), one.cache) == (Source("x", "y", 9), COALESCED)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}',
+        b'data: {"choices": [1]}\n\ndata: {"usage": {"prompt_tokens": 7, "completion_tokens": 3}}\n\ndata: [DONE]\n\n',
+        b'data: {"usage": {"prompt_tokens": 7, "completion_tokens": 3}}\n\n',
+    ],
+)
+def test_usage_told_by_the_answer(body: bytes) -> None:
+    """Of an answer that another gateway made, the tokens are those that it tells itself."""
+    assert with_usage(Source("m", "u"), body) == Source("m", "u", 10, 3)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"usage": 3}', b'data: "usage"\n\n', b'{"usage"'])
+def test_no_usage_told(body: bytes) -> None:
+    """An answer without a usage leaves the source as it is."""
+    assert with_usage(Source("m", "u"), body) == Source("m", "u")
 
 
 def test_spent() -> None:

@@ -110,9 +110,9 @@ class World:
         if key not in self._ways:
             flight = SingleFlight(self.upstream, self._flights)
             keeper: Handler = (
-                Items(flight, self.cache, self._rule, 10_000, self.clock)
+                Items(flight, self.cache, self._rule, 10_000, lambda _: None, self.clock)
                 if endpoint == "embeddings"
-                else Exact(flight, self.cache, self._rule, 10_000, lambda *_: None, self.clock)
+                else Exact(flight, self.cache, self._rule, 10_000, lambda *_: None, lambda _: None, self.clock)
             )
             self._ways[key] = Equal(keeper, self._rule, Scope(tenant, "", endpoint, "m", "", "r"))
         return self._ways[key]

@@ -9,13 +9,14 @@ from typing import Any
 
 import orjson
 
-from gateway import sse, wire
+from gateway import sse
 from gateway.call import Call
 from gateway.errors import envelope
-from gateway.trace import Attempt, Usage
+from gateway.trace import Attempt, Extra, Usage
 from gateway.upstreams.providers import answer as answers
 from gateway.upstreams.providers.exchange import Exchange, Patience
 from gateway.upstreams.providers.faults import IncompleteError, Verdict
+from gateway.usage import usage_of
 
 
 class ProviderStream:
@@ -98,11 +99,10 @@ class ProviderStream:
         return self._frame(chunk)
 
     def _frame(self, chunk: dict[str, Any]) -> bytes:
-        usage = wire.usage_of(chunk)
+        usage = usage_of(chunk)
         if usage is None:
             return sse.event(orjson.dumps(chunk))
-        usage.estimated = self._told_usage() is None  # the library counts by itself where a provider gives none
-        self._attempt.usage = usage
+        self._attempt.usage = self._as_told(usage)
         if not answers.is_said(chunk):
             # The last thing the library has to say. Asked once more it would only start its log handlers.
             self._over = self._finished
@@ -113,7 +113,10 @@ class ProviderStream:
     def _check_finish(self) -> None:
         """Refuse an end that the library made up: it writes "stop" under a stream that just broke off."""
         inner = self._inner()
-        if getattr(inner, "received_finish_reason", "") is None:
+        # Of Gemini the library has a reason in the second place alone, and one in every chunk: what breaks off on the
+        # wire is seen there.
+        places = ("received_finish_reason", "intermittent_finish_reason")
+        if all(getattr(inner, place, "") is None for place in places):
             raise IncompleteError
         self._finished = True
 
@@ -124,9 +127,22 @@ class ProviderStream:
 
     def _told_usage(self) -> Usage | None:
         """The last usage that came from the provider itself."""
-        told = [getattr(chunk, "usage", None) for chunk in getattr(self._inner(), "chunks", ())]
-        last = next((usage for usage in reversed(told) if usage is not None), None)
-        return None if last is None else wire.usage_of({"usage": last.model_dump()})
+        chunks = reversed(getattr(self._inner(), "chunks", ()))
+        last = next((usage for chunk in chunks if (usage := getattr(chunk, "usage", None)) is not None), None)
+        return None if last is None else usage_of({"usage": last.model_dump()})
+
+    def _as_told(self, usage: Usage) -> Usage:
+        """The library's sum of a stream as far as the provider told it.
+
+        The library counts by itself where a provider gives no usage, puts a price of its own into every stream's, and
+        leaves out prefix cache reads that are told in another word than OpenAI's.
+        """
+        told = self._told_usage()
+        if told is None:
+            return replace(usage, extra=None, estimated=True)
+        extra = replace(usage.extra or Extra(), usd=told.extra.usd if told.extra is not None else None)
+        cached = min(usage.cached or told.cached, usage.prompt)
+        return replace(usage, cached=cached, extra=None if extra == Extra() else extra)
 
     def _asked_for_usage(self) -> bool:
         return self._call.keeps_usage or self._call.wants_usage

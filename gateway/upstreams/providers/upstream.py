@@ -24,7 +24,6 @@ from typing import Any
 import httpx
 import orjson
 
-from gateway import wire
 from gateway.call import Call, Reply
 from gateway.errors import DeadlinePassed, GatewayError, UpstreamFailed, envelope
 from gateway.trace import Attempt
@@ -33,6 +32,7 @@ from gateway.upstreams.providers import library, request
 from gateway.upstreams.providers.exchange import Exchange, Patience
 from gateway.upstreams.providers.faults import MAX_SAID, IncompleteError, Verdict, judge
 from gateway.upstreams.providers.stream import ProviderStream
+from gateway.usage import usage_of
 from policies.model import Upstream
 
 IDLE_CONNECTION_SECONDS = 4.0  # servers commonly close idle connections after 5 s; ours must go first
@@ -143,7 +143,7 @@ class ProviderUpstream:
         if not answers.is_answer(answer, call.endpoint):
             raise IncompleteError
         attempt.first_byte = attempt.ended = asyncio.get_running_loop().time()
-        attempt.usage = wire.usage_of(answer)
+        attempt.usage = usage_of(answer)
         if call.json.get("encoding_format") == "base64" and call.endpoint == "embeddings":
             answer = answers.with_base64(answer)
         return Reply(200, dict(_JSON), orjson.dumps(answer))

@@ -75,7 +75,7 @@ def test_age_rises(db: sqlite3.Connection) -> None:
     again = Table(db, bounds)
     again.put([entry("new", seconds=0.0)], START)
     new = db.execute("SELECT priority FROM entries WHERE key = ?", (key("new"),)).fetchone()[0]
-    assert new >= lowest > entry().seconds / disk_bytes(4500)
+    assert new >= lowest > entry().cost / disk_bytes(4500)
 
 
 def test_sums_are_kept(db: sqlite3.Connection) -> None:

@@ -42,6 +42,7 @@ class Layer:
         self._exact = Exact(
             *(self.inner, self.cache, self.rule, self.longest),
             lambda _, handler: self.refreshed.append(handler),
+            lambda _: 0.004,
             self.clock,
         )
 

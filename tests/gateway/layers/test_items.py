@@ -65,7 +65,7 @@ class Layer:
         self.clock = Clock()
         self.store = FakeStore(self.clock)
         self.cache = Cache(Memory(1_000_000, self.clock), self.store, clock=self.clock)
-        self._items = Items(self.inner, self.cache, rule or RuleCache(), longest, self.clock)
+        self._items = Items(self.inner, self.cache, rule or RuleCache(), longest, lambda _: 0.008, self.clock)
 
     async def ask(self, given: object, **more: Any) -> tuple[list[str], Call]:
         """The embeddings of one answer, and the call."""
