@@ -20,24 +20,6 @@ JSON = st.recursive(
     max_leaves=8,
 )
 OBJECT = st.dictionaries(st.text(max_size=5), JSON, max_size=4)
-COUNTS = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
-
-
-@given(st.dictionaries(st.sampled_from(COUNTS), JSON | st.dictionaries(st.just("cached_tokens"), JSON), max_size=4))
-def test_usage_of_hostile_types(usage: dict[str, Any]) -> None:
-    """Whatever stands where token counts should, they come out as counts."""
-    found = wire.usage_of({"usage": usage})
-    assert found is not None
-    for count in (found.prompt, found.completion, found.cached, found.reasoning):
-        assert type(count) is int
-        assert 0 <= count < 2**53
-
-
-@given(JSON)
-def test_no_usage(usage: object) -> None:
-    """What is no object is no usage."""
-    if not isinstance(usage, dict):
-        assert wire.usage_of({"usage": usage}) is None
 
 
 @given(st.binary(max_size=60))

@@ -40,6 +40,7 @@ def quiet() -> None:
     """Turn off the library's printing and logging for this process. Safe to call again."""
     litellm.suppress_debug_info = True
     litellm.turn_off_message_logging = True
+    litellm.disable_hf_tokenizer_download = True  # else it fetches a tokenizer to count a stream
     for name in _LOUD:
         logging.getLogger(name).disabled = True
     for name in _CHATTY:

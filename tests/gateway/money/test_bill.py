@@ -61,7 +61,7 @@ def adds_up(bill: Bill) -> bool:
     assert bill.baseline is not None
     assert bill.cost is not None
     total = sum(line[1] for line in bill.lines)
-    return total == near(bill.saved) == near(bill.baseline - bill.cost - bill.own)
+    return bool(total == near(bill.saved) == near(bill.baseline - bill.cost - bill.own))
 
 
 def test_passed_through() -> None:
