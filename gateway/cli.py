@@ -14,6 +14,7 @@ import typer
 from gateway.cache_command import STATE, RedisOption, StateOption, cache_app
 from gateway.explain import Asked
 from gateway.explain import explain as explain_call
+from gateway.keys_command import keys_app
 from gateway.prices_command import prices_app
 from gateway.serve import CannotServe, Serve
 from gateway.settings import SHIPPED_POLICY, Settings
@@ -31,6 +32,7 @@ bench_app = typer.Typer(help="Our own benchmarks, each with peers and controls."
 app.add_typer(bench_app, name="bench")
 app.add_typer(cache_app, name="cache")
 app.add_typer(prices_app, name="prices")
+app.add_typer(keys_app, name="keys")
 
 PolicyOption = Annotated[Path, typer.Option("--policy", envvar="SLUICE_POLICY", help="The policy file.")]
 

@@ -15,156 +15,60 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, TypedDict
 
-from gateway.trace import Trace, Usage
+from gateway.counts import FORMAT, MAX_SERIES, Counts, Labels, Snapshot, Spread, Status, merged, room
+from gateway.families import (
+    ATTEMPTS,
+    BASELINE,
+    CACHE_CALLS,
+    CALLS,
+    COST,
+    COUNTERS,
+    DROPPED,
+    GAINS,
+    HELD_OUT,
+    HISTOGRAMS,
+    LATENCY,
+    LOSSES,
+    MACHINE,
+    OVERHEAD,
+    OWN,
+    SAVED,
+    SPEND,
+    TOKENS,
+    UNKNOWN,
+)
+from gateway.trace import Bill, Trace, Usage
 
-Labels = tuple[str, ...]
+__all__ = [
+    "CALLS",
+    "COUNTERS",
+    "DROPPED",
+    "FORMAT",
+    "HISTOGRAMS",
+    "MAX_SERIES",
+    "Counts",
+    "Metrics",
+    "Snapshot",
+    "Status",
+    "merged",
+]
 
-FORMAT = 1  # of the snapshot; one of another format is ignored
-MAX_SERIES = 2000
 MAX_TOKENS = 2**40  # one answer claims no more: an upstream's absurd number must not spoil the sum for ever
-
-LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-OVERHEAD = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)  # seconds, as above
+MAX_USD = 1e6  # nor its price
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric: its name, what it says, its labels, and, for a histogram, its buckets' upper bounds in seconds."""
-
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    buckets: tuple[float, ...] = ()
+def _usd(amount: float) -> float:
+    """An amount that a counter can bear: it never falls, and no absurd one spoils the sum."""
+    return min(amount, MAX_USD) if amount > 0 else 0.0  # neither is NaN
 
 
-CALLS = Family("sluice_calls_total", "Calls ended.", ("endpoint", "model", "upstream", "outcome", "streamed"))
-TOKENS = Family("sluice_tokens_total", "Tokens of answers given.", ("kind", "model", "upstream"))
-ATTEMPTS = Family("sluice_attempts_total", "Upstreams asked; fault is empty where one answered.", ("upstream", "fault"))
-DROPPED = Family("sluice_ledger_dropped_total", "Records that the ledger could not keep.", ())
-CACHE_CALLS = Family(
-    "sluice_cache_calls_total", "Calls ended, by what the caches had to do with them.", ("kind", "endpoint", "model")
-)
-SAVED = Family(
-    "sluice_cache_saved_tokens_total", "Tokens that hits saved, and kept parts of misses.", ("kind", "model")
-)
-COUNTERS = (CALLS, TOKENS, ATTEMPTS, DROPPED, CACHE_CALLS, SAVED)
-
-_TIMED = ("endpoint", "model", "streamed")
-CALL = Family("sluice_call_seconds", "A call from its first byte in to its last byte out.", _TIMED, LATENCY)
-FIRST = Family("sluice_first_byte_seconds", "A call until the first byte of its answer went out.", _TIMED, LATENCY)
-SPENT = Family("sluice_overhead_seconds", "First byte less the wait for upstreams: our own share.", _TIMED, OVERHEAD)
-HISTOGRAMS = (CALL, FIRST, SPENT)
-
-
-class Status(TypedDict, total=False):
-    """What the event loop knows and a thread may read: numbers and names, no secrets."""
-
-    in_flight: int
-    upstreams: dict[str, int]  # breaker by upstream: 0 closed, 1 half-open, 2 open
-    policy: str  # version in force
-    reloads_ok: int
-    reloads_refused: int
-    refusal: str  # the last refusal with file:line; empty when the policy in force is the file's
-    cache: dict[str, Any]  # what `caching.cache.Cache.status` says of memory and of the store behind it
-
-
-class Snapshot(TypedDict):
-    """One worker's counts and status as they lie in its file."""
-
-    format: int
-    worker: int
-    pid: int
-    at: float  # Unix time of writing
-    alive: bool  # False in the last one of a worker that ended in good order
-    resident: int  # bytes
-    ledger: str  # "ok", or what is wrong with it
-    status: Status
-    counters: dict[str, list[tuple[list[str], float]]]
-    histograms: dict[str, list[tuple[list[str], list[int], float]]]
-
-
-@dataclass(slots=True)
-class Spread:
-    """One histogram's series: how many fell into each bucket (the last one has no bound), and their sum."""
-
-    counts: list[int]
-    sum: float = 0.0
-
-    @classmethod
-    def of(cls, family: Family) -> Spread:
-        """An empty one."""
-        return cls([0] * (len(family.buckets) + 1))
-
-    def observe(self, buckets: tuple[float, ...], seconds: float) -> None:
-        """Put one duration into its bucket."""
-        self.counts[bisect_left(buckets, seconds)] += 1
-        self.sum += seconds
-
-    def merge(self, counts: list[int], total: float) -> None:
-        """Add another's. Raises ValueError if it has other buckets."""
-        self.counts = [a + b for a, b in zip(self.counts, counts, strict=True)]
-        self.sum += total
-
-
-def _clean(labels: Labels) -> Labels:
-    """Labels that JSON and Prometheus can carry: a lone surrogate would make the whole page fail."""
-    return tuple(label[:200].encode("utf-8", "replace").decode("utf-8") for label in labels)
-
-
-def _room(series: dict[Labels, Any], labels: Labels) -> Labels:
-    """The labels under which a value not seen before is counted."""
-    return _clean(labels) if len(series) < MAX_SERIES else ("other",) * len(labels)
-
-
-class Counts:
-    """Counters and histograms by family and labels."""
-
-    __slots__ = ("counters", "histograms")
-
-    def __init__(self) -> None:
-        self.counters: dict[str, dict[Labels, float]] = {family.name: {} for family in COUNTERS}
-        self.histograms: dict[str, dict[Labels, Spread]] = {family.name: {} for family in HISTOGRAMS}
-
-    @classmethod
-    def read(cls, snapshot: Snapshot) -> Counts:
-        """What a worker's file says. Raises KeyError, TypeError or ValueError if it is not one of ours."""
-        found = cls()
-        for family in COUNTERS:
-            for labels, value in snapshot["counters"].get(family.name, []):
-                found.add(family, tuple(labels), value)
-        for family in HISTOGRAMS:
-            for labels, counts, total in snapshot["histograms"].get(family.name, []):
-                found.spread(family, tuple(labels)).merge(counts, total)
-        return found
-
-    def add(self, family: Family, labels: Labels, amount: float = 1) -> None:
-        """Add to a counter."""
-        series = self.counters[family.name]
-        if labels not in series:
-            labels = _room(series, labels)
-        series[labels] = series.get(labels, 0) + amount
-
-    def spread(self, family: Family, labels: Labels) -> Spread:
-        """A histogram's series, a new one if need be."""
-        series = self.histograms[family.name]
-        if labels not in series:
-            labels = _room(series, labels)
-            return series.setdefault(labels, Spread.of(family))
-        return series[labels]
-
-    def merge(self, other: Counts) -> None:
-        """Add another's."""
-        for family in COUNTERS:
-            for labels, value in other.counters[family.name].items():
-                self.add(family, labels, value)
-        for family in HISTOGRAMS:
-            for labels, spread in other.histograms[family.name].items():
-                self.spread(family, labels).merge(spread.counts, spread.sum)
+def _add(series: dict[Labels, float], labels: Labels, amount: float) -> None:
+    known = series.get(labels)
+    if known is None:
+        labels = room(series, labels)
+        known = series.get(labels, 0.0)
+    series[labels] = known + (amount if 0 < amount < MAX_USD else _usd(amount))
 
 
 class _Tally:
@@ -173,10 +77,15 @@ class _Tally:
     One look-up a call instead of one a family: the families are taken apart when the snapshot is written.
     """
 
-    __slots__ = ("cached", "call", "calls", "completion", "first", "prompt", "reasoning", "saved", "spent")
+    __slots__ = (
+        "baseline", "cached", "call", "calls", "completion", "costs", "first", "prompt", "reasoning", "saved",
+        "spent", "unknown",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.calls = self.prompt = self.completion = self.cached = self.reasoning = self.saved = 0
+        self.calls = self.prompt = self.completion = self.cached = self.reasoning = self.saved = self.unknown = 0
+        self.baseline = 0.0
+        self.costs: dict[str, float] = {}  # by basis
         self.call, self.first, self.spent = (Spread.of(family) for family in HISTOGRAMS)
 
     def use(self, usage: Usage) -> None:
@@ -199,6 +108,16 @@ class _Tally:
             self.first.observe(LATENCY, first - started)
             self.spent.observe(OVERHEAD, max(0.0, first - started - trace.upstream_seconds(first)))
 
+    def charge(self, bill: Bill) -> None:
+        """Count what the call cost and would have cost."""
+        cost, baseline = bill.cost, bill.baseline
+        if cost is None or baseline is None:
+            self.unknown += 1
+        if cost is not None:
+            self.costs[bill.basis] = self.costs.get(bill.basis, 0.0) + _usd(cost)
+        if baseline is not None:
+            self.baseline += _usd(baseline)
+
     def put(self, total: Counts, labels: Labels) -> None:
         """Add this to the families."""
         endpoint, model, upstream, outcome, streamed, kind = labels
@@ -209,9 +128,56 @@ class _Tally:
         for sort in ("prompt", "completion", "cached", "reasoning"):
             if number := getattr(self, sort):
                 total.add(TOKENS, (sort, model, upstream), number)
+        for basis, usd in self.costs.items():
+            if usd or upstream:  # what no upstream was asked for has no price to tell
+                total.add(COST, (model, upstream, basis), usd)
+        if self.baseline:
+            total.add(BASELINE, (model,), self.baseline)
+        if self.unknown:
+            total.add(UNKNOWN, (model, upstream), self.unknown)
         for family, spread in zip(HISTOGRAMS, (self.call, self.first, self.spent), strict=True):
             if any(spread.counts):
                 total.spread(family, (endpoint, model, streamed)).merge(spread.counts, spread.sum)
+
+
+class _Money:
+    """What calls cost and saved, by what their tallies do not tell them apart by."""
+
+    __slots__ = ("held_out", "lines", "own", "seconds", "spend")
+
+    def __init__(self) -> None:
+        self.held_out = 0
+        self.own = 0.0
+        self.spend: dict[Labels, float] = {}
+        self.lines: dict[Labels, float] = {}  # (technique, how, "+" or "-")
+        self.seconds: dict[Labels, float] = {}
+
+    def count(self, trace: Trace, bill: Bill) -> None:
+        """Count one call's bill."""
+        if bill.cost:
+            _add(self.spend, (trace.tenant, trace.team, trace.key), bill.cost)
+        if bill.own:
+            self.own += _usd(bill.own)
+        for technique, usd, how in bill.lines:
+            _add(self.lines, (technique, how, "+" if usd > 0 else "-"), abs(usd))
+        if trace.is_held_out:
+            self.held_out += 1
+
+    def work(self, upstream: str, seconds: float) -> None:
+        """Count a machine's time."""
+        _add(self.seconds, (upstream,), seconds)
+
+    def put(self, total: Counts) -> None:
+        """Add this to the families."""
+        total.add(HELD_OUT, (), self.held_out)
+        total.add(OWN, (), self.own)
+        for labels, usd in self.spend.items():
+            total.add(SPEND, labels, usd)
+        for labels, usd in self.lines.items():
+            technique, how, sign = labels
+            total.add(LOSSES if sign == "-" else GAINS, (technique, how), usd)
+        for labels, seconds in self.seconds.items():
+            total.add(MACHINE, labels, seconds)
 
 
 class Metrics:
@@ -222,6 +188,7 @@ class Metrics:
         self._before = before or Counts()
         self._tallies: dict[Labels, _Tally] = {}
         self._attempts: dict[Labels, int] = {}
+        self._money = _Money()
         self._dropped = 0
 
     def count(self, trace: Trace) -> None:
@@ -231,6 +198,8 @@ class Metrics:
         for attempt in trace.attempts:
             upstream = attempt.upstream
             self._attempt((upstream, attempt.fault))
+            if attempt.seconds is not None:
+                self._money.work(upstream, attempt.seconds)
         model = trace.model if upstream or trace.rule else ""
         kind = trace.cache
         labels = (trace.endpoint, model, upstream, trace.outcome, "true" if trace.streamed else "false", kind)
@@ -241,6 +210,9 @@ class Metrics:
             tally.use(trace.usage)
         if (saved := trace.saved_tokens) > 0:
             tally.saved += min(saved, MAX_TOKENS)
+        if trace.bill is not None:
+            tally.charge(trace.bill)
+            self._money.count(trace, trace.bill)
 
     def drop(self, records: int) -> None:
         """Count records that the ledger could not keep."""
@@ -254,15 +226,16 @@ class Metrics:
             tally.put(total, labels)
         for labels, number in self._attempts.items():
             total.add(ATTEMPTS, labels, number)
+        self._money.put(total)
         total.add(DROPPED, (), self._dropped)
         return total
 
     def _new_tally(self, labels: Labels) -> _Tally:
-        return self._tallies.setdefault(_room(self._tallies, labels), _Tally())
+        return self._tallies.setdefault(room(self._tallies, labels), _Tally())
 
     def _attempt(self, labels: Labels) -> None:
         if labels not in self._attempts:
-            labels = _room(self._attempts, labels)
+            labels = room(self._attempts, labels)
         self._attempts[labels] = self._attempts.get(labels, 0) + 1
 
     def snapshot(self, worker: int, at: float, status: Status, ledger: str = "ok", *, alive: bool = True) -> Snapshot:
@@ -283,14 +256,6 @@ class Metrics:
                 for name, series in counts.histograms.items()
             },
         )
-
-
-def merged(snapshots: Iterable[Snapshot]) -> Counts:
-    """The sum over workers."""
-    total = Counts()
-    for snapshot in snapshots:
-        total.merge(Counts.read(snapshot))
-    return total
 
 
 def resident_bytes() -> int:

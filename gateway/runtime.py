@@ -25,6 +25,7 @@ from gateway.engines.files import digest_of
 from gateway.engines.spec import EngineSpec, specs
 from gateway.errors import BadRequest, Forbidden, UnknownModel
 from gateway.holdout import Holdout
+from gateway.keys.record import IssuedKey
 from gateway.money.bill import Books
 from gateway.money.machine import Meter
 from gateway.money.prices import Prices
@@ -72,11 +73,11 @@ class Pipeline:
         self.leases = leases
         self.calls = 0
         self.is_retired = False
-        self.gate = Gate(policy.keys, list(policy.models))
+        self.gate = host.gate_for(policy)
         self.body_limit: int = policy.limits.body
+        self.meters = meters
         self.prices = Prices(policy, host.table, meters)
         self.books = Books(self.prices, baselines_of(policy), policy.ledger.gateway_usd_per_hour)
-        self.meters = meters
         self.background = Background(host.record, partial(host.join, self), partial(host.leave, self), self.books.bill)
         self._budgets: dict[str, RetryBudget] = {}
         self._ways: dict[tuple[str, str, str, int], Way] = {}  # by model, tenant, endpoint and which rule
@@ -128,6 +129,11 @@ class Pipeline:
             handler = Holdout(handler, untouched, rule.holdout)
         return Way(rule, steps, handler)
 
+    def reprice(self, table: Table) -> None:
+        """Price calls by another table from now on."""
+        self.prices = Prices(self.loaded.policy, table, self.meters)
+        self.books.use(self.prices)
+
     def tools(self) -> Tools:
         """What this pipeline's layers are made of."""
         return Tools(self.stations, self.caches, self._budgets, self.background, self.books, self.meters, self.weights)
@@ -169,6 +175,8 @@ class Runtime:
         self._tools = ToolBox()
         self.table = Table(state)
         self._digests: dict[str, str] = {}  # of weights, by the key of the engine that serves them
+        self._issued: Sequence[IssuedKey] = ()
+        self._had_keys = False
         self._pipeline: Pipeline | None = None
         self.calls = 0
         self.reloads = {"ok": 0, "refused": 0}
@@ -180,6 +188,22 @@ class Runtime:
         if self._pipeline is None:
             raise RuntimeError("no policy has been loaded")
         return self._pipeline
+
+    def use_keys(self, issued: Sequence[IssuedKey], *, had_keys: bool) -> None:
+        """Have these issued keys in force from the next call on; `had_keys` as in `Gate`."""
+        self._issued, self._had_keys = issued, had_keys
+        if self._pipeline is not None:
+            self._pipeline.gate = self.gate_for(self._pipeline.loaded.policy)
+
+    def gate_for(self, policy: Policy) -> Gate:
+        """Who may call under this policy and with the keys issued now."""
+        return Gate(policy.keys, list(policy.models), self._issued, had_keys=self._had_keys)
+
+    def use_prices(self) -> None:
+        """Look for a fresher price table; calls are priced by it from now on."""
+        self.table = Table(self._state)
+        if self._pipeline is not None:
+            self._pipeline.reprice(self.table)
 
     def enter(self) -> Pipeline:
         """Begin a call on the pipeline in force; `leave` must follow."""
@@ -204,14 +228,15 @@ class Runtime:
 
         `wait_for_engines` is how many seconds an engine that the new policy adds may take to be ready before the swap.
         """
-        if self._needs_keys and not loaded.policy.keys:
-            raise PolicyRefused("the gateway listens beyond this machine, so the policy must have keys")
+        if self._needs_keys and not (loaded.policy.keys or self._had_keys):
+            raise PolicyRefused("the gateway listens beyond this machine, so there must be keys")
         if needs_providers(loaded.policy.upstreams):
             await asyncio.to_thread(import_providers)
         engines = specs(loaded.policy, loaded.path.parent, self._weights, self._state)
         if wait_for_engines:
             await self._engines_up(engines, wait_for_engines)
         weights = await asyncio.to_thread(self._read_weights, engines)
+        await asyncio.to_thread(lambda: self.table.book)  # read beside the loop, once
         pipeline = self._compile(loaded, engines, weights)
         old, self._pipeline = self._pipeline, pipeline
         if old is not None:

@@ -32,6 +32,7 @@ from gateway.auth import is_local_name
 from gateway.engines.minilm import PackageMissing, ensure
 from gateway.engines.spec import EngineSpec, minilm_path, specs
 from gateway.engines.supervisor import Supervisor
+from gateway.keys.registry import Keyring, look
 from gateway.processes import Kept
 from gateway.settings import WEIGHTS, Settings, worker_environ
 from gateway.state import State
@@ -60,7 +61,9 @@ class Serve:
         self._settings = settings = replace(settings, state=settings.state.resolve(), policy=settings.policy.absolute())
         self._watcher = Watcher(settings.policy)
         self._loaded = self._read_policy()
-        _check(settings, self._loaded)
+        _check(settings)
+        self._ring = look(settings.state, settings.redis_url)
+        _check_keys(settings, self._loaded, self._ring)
         self._state = State(settings.state)
         self._state.create()
         self._lock = _lock(settings.state)
@@ -189,7 +192,7 @@ class Serve:
                 "",
                 "Try it:",
                 "",
-                f"  {_curl(base, self._loaded)}",
+                f"  {_curl(base, self._loaded, with_key=self._ring.had_keys)}",
                 "",
             ]
         )
@@ -209,17 +212,25 @@ class Serve:
         self._engines.stop()
 
 
-def _check(settings: Settings, loaded: LoadedPolicy) -> None:
+def _check(settings: Settings) -> None:
     if settings.workers > 1 and not settings.redis_url:
         raise CannotServe(
             f"{settings.workers} workers share their state: add --redis-url redis://HOST:6379/0, or serve with one."
         )
     if settings.redis_url:
         _check_redis(settings.redis_url)
-    if not loaded.policy.keys and not is_local_name(settings.host):
+
+
+def _check_keys(settings: Settings, loaded: LoadedPolicy, ring: Keyring) -> None:
+    """Refuse to serve without keys whom a key should be asked of."""
+    if loaded.policy.keys:
+        return
+    if not ring.is_certain:
+        raise CannotServe(f"Nobody can tell which keys were issued: {ring.trouble}. Repair it, or put a copy back.")
+    if not ring.had_keys and not is_local_name(settings.host):
         raise CannotServe(
             f"Without keys only this machine may be served, not {settings.host}: add keys to {loaded.path}, "
-            "or serve with --host 127.0.0.1."
+            "issue one with `sluice keys create`, or serve with --host 127.0.0.1."
         )
 
 
@@ -316,11 +327,11 @@ def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _curl(base: str, loaded: LoadedPolicy) -> str:
+def _curl(base: str, loaded: LoadedPolicy, *, with_key: bool) -> str:
     """A line that works when pasted."""
     policy = loaded.policy
     chat = [name for name, model in policy.models.items() if "chat" in model.serves]
     model = "sluice-small" if "sluice-small" in chat else next(iter(chat), "MODEL")
-    key = " -H 'Authorization: Bearer KEY'" if policy.keys else ""
+    key = " -H 'Authorization: Bearer KEY'" if policy.keys or with_key else ""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is the capital of France?"}]})
     return f"curl -s {base}/chat/completions -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"

@@ -12,16 +12,22 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from time import monotonic
 from types import FrameType
+from typing import Any
 
 import uvicorn
 import uvloop
 
 from gateway.app import DataPlane
 from gateway.auth import is_local_name
+from gateway.keys.registry import keyring
 from gateway.ledger import Journal
 from gateway.listener import Listener
+from gateway.loads import Loads
 from gateway.metrics import Status
+from gateway.money.prices import Prices
+from gateway.money.table import FILE as PRICES
 from gateway.runtime import PolicyRefused, Runtime
 from gateway.settings import WEIGHTS, Settings, worker_settings
 from gateway.state import State
@@ -30,6 +36,7 @@ from policies.watch import Watcher
 from routing.breaker import State as BreakerState
 
 WATCH_SECONDS = 0.5
+DESCRIBE_SECONDS = 10.0  # between two looks at what machines cost now
 ENGINE_SECONDS = 60.0  # how long a new policy waits for an engine it adds
 LEVELS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 log = logging.getLogger("sluice")
@@ -43,6 +50,12 @@ class Worker:
         self._environ = environ
         self._watcher = Watcher(settings.policy)
         self._status = Status()
+        self._table_watcher = Watcher(settings.state / PRICES)
+        self._loads = Loads(State(settings.state), number) if settings.workers > 1 else None
+        self._prices: list[dict[str, Any]] = []  # as they were told last, of which policy, and when
+        self._described: Prices | None = None
+        self._described_at = 0.0
+        self._keyring = keyring(settings.state.resolve(), settings.redis_url)
         self._journal = Journal(State(settings.state), number, status=lambda: self._status)
         self._runtime = Runtime(
             settings.state.resolve(),
@@ -55,6 +68,8 @@ class Worker:
 
     async def run(self, listening: socket.socket) -> None:
         """Load the policy, serve, drain, write the last records. Raises PolicyError for an unusable policy."""
+        await self._keyring.poll()
+        self._runtime.use_keys(self._keyring.issued, had_keys=self._keyring.had_keys)
         await self._runtime.load(self._read_policy())
         self._journal.start()
         server = _Server(self._config(), self._plane)
@@ -66,6 +81,7 @@ class Worker:
             tending.cancel()
             await asyncio.sleep(0.01)  # calls that were cut when the time to drain was over write their records
             await self._runtime.aclose()
+            await self._keyring.aclose()
             await asyncio.to_thread(self._journal.close)
 
     def _config(self) -> uvicorn.Config:
@@ -90,21 +106,47 @@ class Worker:
     async def _tend(self, server: uvicorn.Server) -> None:
         """Twice a second: is the policy file another, is the parent still there, how are the breakers?"""
         parent = os.getppid()
-        reloading = asyncio.create_task(self._watch_policy())
+        watching = [asyncio.create_task(watch()) for watch in (self._watch_policy, self._watch_keys)]
         try:
             while True:
+                self._tend_prices()
                 self._status = self._told()
                 if os.getppid() != parent:
                     server.should_exit = True
                 await asyncio.sleep(WATCH_SECONDS)
         finally:
-            reloading.cancel()
+            for watch in watching:
+                watch.cancel()
+
+    def _tend_prices(self) -> None:
+        """Follow a fresher price table, the other workers' loads, and, now and then, what everything costs."""
+        now = monotonic()
+        if self._table_watcher.changed():
+            self._runtime.use_prices()
+        if self._loads is not None:
+            try:
+                self._loads.exchange(self._runtime.pipeline.meters, now)
+            except OSError:
+                log.debug("loads could not be told to the other workers")  # the ledger says what is wrong with the disk
+        prices = self._runtime.pipeline.prices
+        if prices is not self._described or now - self._described_at > DESCRIBE_SECONDS:
+            self._prices, self._described, self._described_at = prices.describe(now), prices, now
 
     async def _watch_policy(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if self._watcher.changed():
                 await self._reload()
+
+    async def _watch_keys(self) -> None:
+        """Have a key that was issued or revoked anywhere act here."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                if await self._keyring.poll():
+                    self._runtime.use_keys(self._keyring.issued, had_keys=self._keyring.had_keys)
+            except Exception:  # a fault of ours or of a library must not end the watch: no revocation would act again
+                log.exception("issued keys could not be followed, the last known stay in force")
 
     async def _reload(self) -> None:
         """Put the edited policy in force, or keep the old one and say why."""
@@ -135,6 +177,7 @@ class Worker:
             reloads_refused=runtime.reloads["refused"],
             refusal=runtime.last_refusal or "",
             cache=runtime.pipeline.caches.status(),
+            prices=self._prices,
         )
 
 

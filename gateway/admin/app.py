@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,9 +20,11 @@ from caching.stores import Selection
 from gateway.admin.caches import opened
 from gateway.admin.exposition import render
 from gateway.admin.guard import Guard
+from gateway.admin.keys import routes as key_routes
 from gateway.admin.page import page
 from gateway.admin.workers import caches_of, engines, living, policy_of, read_workers, upstreams_of
 from gateway.errors import BadRequest, GatewayError, NoSuchMethod, NoSuchPath
+from gateway.keys.registry import opened as opened_keys
 from gateway.ledger.reader import Filters, LedgerReader, LedgerUnavailable
 from gateway.state import State
 
@@ -97,6 +100,7 @@ def create_app(state: State, policy_path: Path, token: str, redis_url: str = "")
     ):
         app.add_api_route(path, answer, methods=["GET"], response_model=None)
     app.add_api_route("/api/cache/purge", plane.purge, methods=["POST"], response_model=None)
+    app.router.routes.extend(key_routes(partial(opened_keys, state.dir, redis_url)).routes)
     for kind in (GatewayError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _failed)
     app.add_middleware(Guard, token=token)

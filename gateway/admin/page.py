@@ -18,6 +18,13 @@ PLACES = (
         "forget answers: {entries, bytes, dry_run}",
         "JSON: tenant, namespace, tag, older_than (seconds) or all; dry_run, which is true unless you say false",
     ),
+    ("/api/keys", "the keys, of the policy and issued: whose, for what, until when", ""),
+    (
+        "POST /api/keys",
+        "issue a key: it is in the answer, once",
+        "JSON: name, tenant; team, tags, models (globs), expires_in",
+    ),
+    ("POST /api/keys/revoke", "revoke an issued key, for good", "JSON: name"),
     ("/metrics", "counters and histograms for Prometheus", ""),
     ("/healthz", "this process lives (asks for no token)", ""),
 )
@@ -35,7 +42,7 @@ def page() -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sluice admin</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>'
-        "<body><h1>Sluice</h1><p>The admin plane. It reads what the workers wrote; only a purge changes anything.</p>"
+        "<body><h1>Sluice</h1><p>The admin plane. It reads what workers wrote; only keys and purges change.</p>"
         f"<table><thead><tr><th>Where</th><th>What</th><th>Takes</th></tr></thead><tbody>{rows}</tbody></table>"
         "</body></html>"
     )

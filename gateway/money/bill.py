@@ -52,6 +52,10 @@ class Books:
         self._baselines = baselines
         self._own = own_usd_per_hour / 3600
 
+    def use(self, prices: PriceOf) -> None:
+        """Bill by other prices from now on."""
+        self._prices = prices
+
     def cost(self, trace: Trace) -> float | None:
         """What the upstreams asked for this call cost up to now, in USD; None if a price is not known."""
         return self._spent(trace)[0]

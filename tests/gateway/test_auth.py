@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +12,12 @@ from pydantic import SecretStr
 
 from gateway.auth import Gate, check_json_type, check_local, check_plain_encoding, is_local_name
 from gateway.errors import Forbidden, NotJsonType, Unauthorized
+from gateway.keys.record import IssuedKey, issue
 from policies.model import Key
 
 FIRST, SECOND = "first-0123456789abcdef", "second-0123456789abcdef"
+ISSUED = "sk-sluice-issued-0123456789"
+NOW = 1_800_000_000.0
 
 
 def gate() -> Gate:
@@ -29,6 +35,87 @@ def test_callers() -> None:
     second = gate().admit({b"authorization": f"BEARER   {SECOND}".encode()})
     assert (first.tenant, first.key, first.may_use("claude")) == ("acme", "first", True)
     assert second.models == frozenset({"gpt-4o", "gpt-4", "exact"})
+
+
+def bearer(key: str) -> dict[bytes, bytes]:
+    """The headers of one who shows this key."""
+    return {b"authorization": f"Bearer {key}".encode()}
+
+
+def issued(secret: str = ISSUED, **fields: Any) -> IssuedKey:
+    """An issued key of tenant acme."""
+    return issue(secret, NOW, **{"name": "app", "tenant": "acme", **fields})
+
+
+def test_keys_by_digest() -> None:
+    """A policy key given by its digest opens as one given by itself, with its team and tags."""
+    digest = "sha256:" + hashlib.sha256(FIRST.encode()).hexdigest()
+    opened = Gate([Key(name="k", hash=digest, tenant="acme", team="shop", tags=["a"])], ["m"])
+    caller = opened.admit(bearer(FIRST))
+    assert (caller.tenant, caller.key, caller.team, caller.tags) == ("acme", "k", "shop", ("a",))
+
+
+def test_issued_callers() -> None:
+    """An issued key stands for its tenant, team and tags, and its globs mean the models of the policy."""
+    opened = Gate([], ["gpt-4o", "claude"], [issued(team="shop", tags=("a", "b"), models=("gpt-*",))])
+    for _ in range(2):  # as a stranger, then remembered
+        caller = opened.admit(bearer(ISSUED))
+        assert (caller.tenant, caller.key, caller.team, caller.tags) == ("acme", "app", "shop", ("a", "b"))
+        assert caller.models == frozenset({"gpt-4o"})
+    assert not opened.is_keyless
+
+
+def test_expiry_is_looked_at_on_each_call() -> None:
+    """A remembered caller is refused from the moment its key ends, and told so; a stranger is not told of it."""
+    now = [NOW]
+    opened = Gate([], ["m"], [issued(lifetime=60), issued(FIRST, name="other")], clock=lambda: now[0])
+    opened.admit(bearer(ISSUED))
+    now[0] = NOW + 59.9
+    opened.admit(bearer(ISSUED))
+    now[0] = NOW + 60
+    with pytest.raises(Unauthorized, match="expired"):
+        opened.admit(bearer(ISSUED))
+    with pytest.raises(Unauthorized, match="not known"):
+        opened.admit(bearer(SECOND))
+    assert opened.admit(bearer(FIRST)).key == "other"
+    now[0] = NOW  # a clock that was set right again
+    assert opened.admit(bearer(ISSUED)).key == "app"
+
+
+def test_revoked_and_unknown_look_alike() -> None:
+    """A revoked key and one that never was get the same words."""
+    opened = Gate([], ["m"], [issued().model_copy(update={"revoked": NOW})])
+    told = []
+    for key in (ISSUED, SECOND):
+        with pytest.raises(Unauthorized) as refusal:
+            opened.admit(bearer(key))
+        told.append(refusal.value.message)
+    assert told[0] == told[1] == "This key is not known: there is none like it, or it was revoked."
+
+
+def test_the_policy_wins() -> None:
+    """An issued key with the name of one of the policy opens nothing, and with its secret the policy's is meant."""
+    policy = [Key(name="app", key=SecretStr(FIRST), tenant="bolt")]
+    opened = Gate(policy, ["m"], [issued(), issued(FIRST, name="same", tenant="acme")])
+    with pytest.raises(Unauthorized):
+        opened.admit(bearer(ISSUED))
+    assert opened.admit(bearer(FIRST)).tenant == "bolt"
+    assert opened.shadowed == ("app",)
+
+
+def test_two_issued_keys_of_one_name() -> None:
+    """After an outage two may bear one name; each stands for its own tenant."""
+    opened = Gate([], ["m"], [issued(), issued(FIRST, tenant="bolt")])
+    assert [opened.admit(bearer(key)).tenant for key in (ISSUED, FIRST)] == ["acme", "bolt"]
+
+
+@pytest.mark.parametrize("keys", [[], [issued().model_copy(update={"revoked": NOW})]])
+def test_a_gateway_that_had_keys_is_never_keyless(keys: list[IssuedKey]) -> None:
+    """When the last key is revoked, or the keys cannot be read, a local caller without one is refused."""
+    opened = Gate([], ["m"], keys, had_keys=True)
+    assert not opened.is_keyless
+    with pytest.raises(Unauthorized):
+        opened.admit({b"host": b"localhost"})
 
 
 @given(st.binary(max_size=60))
