@@ -7,11 +7,19 @@ How the rooms lie, in the order a call meets them:
     runtime    the policy in force as a pipeline; a reload builds a new one whole and swaps one reference
     build      the order of layers, written once
     layers/    one file a layer; each wraps a handler and is one
+    holdout    a share of calls that passes untouched, so that savings are measured against it
     caches     what equal calls share, opened as the policy says; `caching` does the work
     background calls that no caller waits for
     upstreams/ where calls end: servers that speak OpenAI's format, and providers through litellm
     engines/   the processes of our own llama.cpp engines, started and kept alive by serve
-    ledger     one record a call, written off the hot path; metrics are counted from the same records
+    money/     one price for every token, whoever answers, and each call's bill
+    usage      an answer's token counts, as each provider tells them
+    keys/      keys that were issued: files, Redis, and what workers know of them
+    ledger/    one record a call, written off the hot path, and the sums of them
+    metrics    counted from the same records; `families` names every metric, `counts` sums them over workers
+    telemetry/ spans of finished calls, for OpenTelemetry
+    logs       log lines, as text or JSON
+    chronicle  every policy version that came into force is kept
     admin/     its own process and listener; it reads what the workers wrote
     serve      the parent of all these processes
 

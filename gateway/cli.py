@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +13,8 @@ from gateway.cache_command import STATE, RedisOption, StateOption, cache_app
 from gateway.explain import Asked
 from gateway.explain import explain as explain_call
 from gateway.keys_command import keys_app
+from gateway.logs import Format, set_up
+from gateway.policy_command import policy_app
 from gateway.prices_command import prices_app
 from gateway.serve import CannotServe, Serve
 from gateway.settings import SHIPPED_POLICY, Settings
@@ -31,6 +31,7 @@ app = typer.Typer(
 bench_app = typer.Typer(help="Our own benchmarks, each with peers and controls.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 app.add_typer(cache_app, name="cache")
+app.add_typer(policy_app, name="policy")
 app.add_typer(prices_app, name="prices")
 app.add_typer(keys_app, name="keys")
 
@@ -63,10 +64,29 @@ def serve(
     drain: Annotated[
         float, typer.Option(envvar="SLUICE_DRAIN", help="Seconds that calls under way get at the end.", min=0)
     ] = 30.0,
+    log_format: Annotated[
+        Format, typer.Option(envvar="SLUICE_LOG_FORMAT", help="Log lines for people, or as JSON.")
+    ] = Format.TEXT,
+    log_calls: Annotated[
+        bool, typer.Option("--log-calls", envvar="SLUICE_LOG_CALLS", help="A log line for each call that has ended.")
+    ] = False,
 ) -> None:
     """Serve: the data plane for applications, the admin plane for operations, and the engines the policy asks for."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s serve %(message)s")
-    settings = Settings(host, port, admin_host, admin_port, policy, state, workers, redis_url, tuple(gguf or ()), drain)
+    set_up("serve", log_format)
+    settings = Settings(
+        host,
+        port,
+        admin_host,
+        admin_port,
+        policy,
+        state,
+        workers,
+        redis_url,
+        tuple(gguf or ()),
+        drain,
+        log_format,
+        log_calls,
+    )
     try:
         Serve(settings, os.environ, typer.echo).run()
     except (PolicyError, CannotServe) as error:
@@ -84,6 +104,8 @@ def check(
     except PolicyError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
+    for doubt in loaded.doubts:
+        typer.echo(f"{doubt} (not refused)", err=True)
     policy = loaded.policy
     typer.echo(
         f"{file}: good. Version {loaded.version}: {len(policy.upstreams)} upstreams, {len(policy.models)} models, "

@@ -17,6 +17,13 @@ GatewayError
 ├── Draining               503   the drain time is over and the call is not
 ├── LedgerUnavailable      503   (gateway.ledger) the admin plane cannot read the ledger
 ├── NoSuchRecord           404   (gateway.admin) no call of this id is recorded
+├── CacheUnavailable       503   (gateway.admin) the store of answers cannot be had
+├── KeysUnavailable        503   (gateway.admin) the issued keys cannot be had
+├── KeyExists              409   (gateway.admin) another key has this name
+├── NoSuchKey              404   (gateway.admin) no issued key has this name
+├── UnknownVersion         404   (gateway.admin) no version of the policy has this id or name
+├── NotRestored            409   (gateway.admin) a version of the policy cannot be put back
+├── HistoryUnavailable     503   (gateway.admin) the policy's history cannot be read
 └── UpstreamFailed         502   one upstream's fault, by kind; 429 and 5xx keep their real status
 """
 

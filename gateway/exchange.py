@@ -100,6 +100,8 @@ class Exchange:
         self._holds: list[object] = []  # who does
         self._tell: list[Callable[[], None]] = []
         self._trace = Trace(request_id, time(), monotonic(), endpoint)
+        if runtime.begin is not None:
+            self._trace.span = runtime.begin(request.headers)
         self._books: Books | None = None  # of the policy that serves the call
         self._recording: Recording | None = None  # where the policy records contents
         self._started = False  # the status line has gone out
@@ -121,7 +123,7 @@ class Exchange:
             await self._refuse(Draining("The gateway is going down and could not finish this call."))
         except Exception:
             # A fault of our own in any layer: the client is told, the record says so, and the next call is served.
-            log.exception("call %s failed inside the gateway", trace.id)
+            log.exception("call %s failed inside the gateway", trace.id, extra={"request_id": trace.id})
             await self._refuse(GatewayError("The gateway failed; the log has the reason under this request id."))
         finally:
             self._runtime.leave(pipeline)

@@ -58,7 +58,8 @@ HISTOGRAMS = (CALL, FIRST, SPENT)
 RELOADS = Family("sluice_policy_reloads_total", "Policy files read again.", ("result",))
 CACHE_DROPPED = Family("sluice_cache_dropped_total", "Changes the store never heard of.", ("worker",))
 SPANS_DROPPED = Family("sluice_spans_dropped_total", "Spans that no collector took.", ("worker",))
-TOLD = (RELOADS, CACHE_DROPPED, SPANS_DROPPED)
+FLEET_DROPPED = Family("sluice_fleet_dropped_total", "Records that did not reach the fleet's Redis.", ("worker",))
+TOLD = (RELOADS, CACHE_DROPPED, SPANS_DROPPED, FLEET_DROPPED)
 
 BUILD = Family("sluice_build_info", "1, with the version that serves this page.", ("version",))
 WORKERS = Family("sluice_workers", "Workers that live.")
@@ -75,9 +76,11 @@ CACHE_ENTRIES = Family("sluice_cache_entries", "Answers held.", ("tier", "worker
 CACHE_BYTES = Family("sluice_cache_bytes", "Bytes of answers held.", ("tier", "worker"))
 CACHE_QUEUE = Family("sluice_cache_queue", "Changes not yet in the store behind memory.", ("worker",))
 CACHE_STORE_UP = Family("sluice_cache_store_up", "1 while the store behind memory is used.", ("worker",))
+FLEET_UP = Family("sluice_fleet_up", "1 while a worker's records reach the fleet's Redis.", ("worker",))
+FLEET_QUEUE = Family("sluice_fleet_queue", "Records not yet in the fleet's Redis.", ("worker",))
 GAUGES = (
     BUILD, WORKERS, IN_FLIGHT, POLICY, POLICY_OK, POLICY_AT, BREAKER, LEDGER_UP, MEMORY,
-    CACHE_ENTRIES, CACHE_BYTES, CACHE_QUEUE, CACHE_STORE_UP,
+    CACHE_ENTRIES, CACHE_BYTES, CACHE_QUEUE, CACHE_STORE_UP, FLEET_UP, FLEET_QUEUE,
 )  # fmt: skip
 
 FAMILIES = (*COUNTERS, *HISTOGRAMS, *TOLD, *GAUGES)

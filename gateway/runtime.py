@@ -31,6 +31,7 @@ from gateway.money.machine import Meter
 from gateway.money.prices import Prices
 from gateway.money.table import Table
 from gateway.stack import stack
+from gateway.telemetry.context import SpanIds
 from gateway.tools import ToolBox
 from gateway.trace import Trace
 from gateway.upstreams.catalog import Station, import_providers, needs_providers, open_station, unpriced
@@ -165,12 +166,14 @@ class Runtime:
         needs_keys: bool = False,
         redis_url: str = "",
         record: Callable[[Trace], None] = _forget,
+        begin: Callable[[Mapping[bytes, bytes]], SpanIds] | None = None,
     ) -> None:
-        """`record` writes down the calls that no caller waits for."""
+        """`record` writes down the calls that no caller waits for; `begin` says under which ids a call is traced."""
         self._state = state
         self._weights = weights
         self._redis_url = redis_url
         self.record = record
+        self.begin = begin
         self._needs_keys = needs_keys  # bound to more than loopback: a policy without keys must not come into force
         self._tools = ToolBox()
         self.table = Table(state)

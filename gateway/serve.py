@@ -28,7 +28,9 @@ from typing import Any
 
 from caching.errors import StoreUnavailable
 from gateway.admin import REDIS_URL_ENV
+from gateway.admin.workers import living, read_workers
 from gateway.auth import is_local_name
+from gateway.chronicle import Chronicle
 from gateway.engines.minilm import PackageMissing, ensure
 from gateway.engines.spec import EngineSpec, minilm_path, specs
 from gateway.engines.supervisor import Supervisor
@@ -36,6 +38,8 @@ from gateway.keys.registry import Keyring, look
 from gateway.processes import Kept
 from gateway.settings import WEIGHTS, Settings, worker_environ
 from gateway.state import State
+from gateway.telemetry.switch import CannotTrace
+from gateway.telemetry.switch import check as check_traces
 from policies.loader import LoadedPolicy, PolicyError, load
 from policies.watch import Watcher
 
@@ -61,12 +65,14 @@ class Serve:
         self._settings = settings = replace(settings, state=settings.state.resolve(), policy=settings.policy.absolute())
         self._watcher = Watcher(settings.policy)
         self._loaded = self._read_policy()
-        _check(settings)
+        _check(settings, environ)
         self._ring = look(settings.state, settings.redis_url)
         _check_keys(settings, self._loaded, self._ring)
         self._state = State(settings.state)
         self._state.create()
         self._lock = _lock(settings.state)
+        self._chronicle = Chronicle(self._state.dir / "policies", self._served)
+        self._chronicle.expect(self._loaded)
         self._stopping = False
         self._kept: list[Kept] = []
         self._engines = Supervisor(settings.state)
@@ -102,6 +108,11 @@ class Serve:
         if self._forget_at is not None and time.monotonic() >= self._forget_at:
             self._forget_at = None
             self._engines.want(self._wanted)
+        self._chronicle.tick()
+
+    def _served(self) -> set[str]:
+        """The versions of the policy that living workers serve."""
+        return {s["status"].get("policy", "") for s in living(read_workers(self._state), time.time())}
 
     def _tend_engines(self) -> None:
         """Look after the engines, and say once of each end that it came."""
@@ -117,6 +128,7 @@ class Serve:
         try:
             with suppress(PolicyError):  # each worker says what is wrong with it
                 self._loaded = self._read_policy()
+                self._chronicle.expect(self._loaded)
                 self._want_engines()
         except CannotServe as error:
             log.error("the edited policy's engines cannot start: %s", error)
@@ -147,9 +159,15 @@ class Serve:
     def _admin_command(self) -> Callable[[], subprocess.Popen[bytes]]:
         settings = self._settings
         self._state.admin_token()
-        options = {"host": settings.admin_host, "port": settings.admin_port, "parent": os.getpid()}
+        options = {
+            "host": settings.admin_host,
+            "port": settings.admin_port,
+            "parent": os.getpid(),
+            "log-format": settings.log_format,
+        }
         paths = {"state": settings.state, "policy": settings.policy}
         words = [word for name, value in {**options, **paths}.items() for word in (f"--{name}", str(value))]
+        words += [word for path in settings.gguf for word in ("--gguf", str(path))]
         command = [sys.executable, "-P", "-m", "gateway.admin", *words]
         environ = {**self._environ, REDIS_URL_ENV: settings.redis_url}
         return lambda: subprocess.Popen(command, env=environ, start_new_session=True)  # noqa: S603 - our own module
@@ -212,13 +230,17 @@ class Serve:
         self._engines.stop()
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, environ: Mapping[str, str]) -> None:
     if settings.workers > 1 and not settings.redis_url:
         raise CannotServe(
             f"{settings.workers} workers share their state: add --redis-url redis://HOST:6379/0, or serve with one."
         )
     if settings.redis_url:
         _check_redis(settings.redis_url)
+    try:
+        check_traces(environ)
+    except CannotTrace as error:
+        raise CannotServe(str(error)) from error
 
 
 def _check_keys(settings: Settings, loaded: LoadedPolicy, ring: Keyring) -> None:

@@ -30,6 +30,8 @@ class Settings:
     redis_url: str = ""
     gguf: tuple[Path, ...] = ()
     drain: float = 30.0
+    log_format: str = "text"
+    log_calls: bool = False
 
     def dumps(self) -> str:
         """The settings as JSON, for a child process."""

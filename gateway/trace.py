@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.telemetry.context import SpanIds
+
 
 @dataclass(frozen=True, slots=True)
 class Extra:
@@ -122,6 +124,7 @@ class Trace:
     is_held_out: bool = False  # passed untouched, so that savings can be measured against it
     removed: int = 0  # prompt tokens that layers took out before an upstream saw them
     bill: Bill | None = None
+    span: SpanIds | None = None  # ids of its spans, where calls are traced
     content: tuple[bytes, bytes] | None = None  # request and answer, cut to length, where a policy records them
     identity: Parts | None = None  # what the cache tells this call apart by, where it could have had an equal
 

@@ -11,7 +11,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -22,15 +23,19 @@ import uvloop
 from gateway.app import DataPlane
 from gateway.auth import is_local_name
 from gateway.keys.registry import keyring
-from gateway.ledger import Journal
+from gateway.ledger import Journal, Retention
+from gateway.ledger.fleet import publisher
 from gateway.listener import Listener
 from gateway.loads import Loads
+from gateway.logs import CallLog, set_up
 from gateway.metrics import Status
 from gateway.money.prices import Prices
 from gateway.money.table import FILE as PRICES
 from gateway.runtime import PolicyRefused, Runtime
 from gateway.settings import WEIGHTS, Settings, worker_settings
 from gateway.state import State
+from gateway.telemetry.switch import open_spans
+from gateway.trace import Trace
 from policies.loader import LoadedPolicy, PolicyError, load
 from policies.watch import Watcher
 from routing.breaker import State as BreakerState
@@ -56,13 +61,27 @@ class Worker:
         self._described: Prices | None = None
         self._described_at = 0.0
         self._keyring = keyring(settings.state.resolve(), settings.redis_url)
-        self._journal = Journal(State(settings.state), number, status=lambda: self._status)
+        self._spans = open_spans(environ, number)
+        watchers: list[Callable[[Trace], None]] = [] if self._spans is None else [self._spans.add]
+        if settings.log_calls:
+            watchers.append(CallLog(logging.getLogger("sluice.calls")))
+        url = settings.redis_url
+        self._publisher = publisher(settings.state, url) if url else None
+        self._journal = Journal(
+            State(settings.state),
+            number,
+            status=lambda: self._status,
+            publisher=self._publisher,
+            watchers=watchers,
+        )
+        self._policy_at = time.time()
         self._runtime = Runtime(
             settings.state.resolve(),
             WEIGHTS,
             needs_keys=not is_local_name(settings.host),
             redis_url=settings.redis_url,
             record=self._journal.add,
+            begin=None if self._spans is None else self._spans.begin,
         )
         self._plane = DataPlane(self._runtime, self._journal)
 
@@ -71,7 +90,10 @@ class Worker:
         await self._keyring.poll()
         self._runtime.use_keys(self._keyring.issued, had_keys=self._keyring.had_keys)
         await self._runtime.load(self._read_policy())
+        self._in_force()
         self._journal.start()
+        if self._spans is not None:
+            self._spans.start()
         server = _Server(self._config(), self._plane)
         _tune_interpreter()
         tending = asyncio.create_task(self._tend(server))
@@ -83,6 +105,8 @@ class Worker:
             await self._runtime.aclose()
             await self._keyring.aclose()
             await asyncio.to_thread(self._journal.close)
+            if self._spans is not None:
+                await asyncio.to_thread(self._spans.close)
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
@@ -155,6 +179,7 @@ class Worker:
             if loaded.version != self._runtime.pipeline.loaded.version:
                 await self._runtime.load(loaded, wait_for_engines=ENGINE_SECONDS)
                 self._runtime.accept()
+                self._in_force()
                 log.info("policy %s is in force", loaded.version)
             self._runtime.last_refusal = None
         except (PolicyError, PolicyRefused, OSError, ImportError) as refusal:
@@ -164,12 +189,21 @@ class Worker:
             self._runtime.refuse("the edit could not be applied; the log has the reason")
             log.exception("policy edit failed, the old policy stays in force")
 
+    def _in_force(self) -> None:
+        """Another policy is in force: since when, how long records are kept, who stands behind its upstreams."""
+        self._policy_at = time.time()
+        policy = self._runtime.pipeline.loaded.policy
+        kept = policy.ledger
+        self._journal.retain(Retention(kept.retention, kept.records, kept.sums))
+        if self._spans is not None:
+            self._spans.know(policy)
+
     def _told(self) -> Status:
         """What the journal's thread may read, as plain values made on the loop."""
         runtime = self._runtime
         now = asyncio.get_running_loop().time()
         stations = runtime.pipeline.stations
-        return Status(
+        told = Status(
             in_flight=runtime.calls,
             upstreams={name: LEVELS[station.breaker.state(now)] for name, station in stations.items()},
             policy=runtime.pipeline.loaded.version,
@@ -178,7 +212,12 @@ class Worker:
             refusal=runtime.last_refusal or "",
             cache=runtime.pipeline.caches.status(),
             prices=self._prices,
+            fleet=self._publisher.status() if self._publisher else {},
+            policy_at=self._policy_at,
         )
+        if self._spans is not None:
+            told["spans_dropped"] = self._spans.dropped
+        return told
 
 
 def _tune_interpreter() -> None:
@@ -209,10 +248,7 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Run one worker; exits 2 when the policy cannot be used."""
     settings, number, descriptor = worker_settings(os.environ)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s %(levelname)s worker-{number} %(message)s"
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    set_up(f"worker-{number}", settings.log_format, secrets=[State(settings.state).admin_token()])
     worker = Worker(settings, number, os.environ)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

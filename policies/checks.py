@@ -6,21 +6,25 @@ key and the unknown upstream alike. They expect nothing of the tree's shape; the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from policies.costs import idle_money
 from policies.document import Found, Node, quoted
 from policies.model import LOCAL_TENANT, Cache, Part, RuleCache
+from policies.reach import unreached
 from policies.scalars import LONGEST_NAME, has_glob
 from policies.upstreams import BUNDLED_PREFIX
+from policies.words import suggestion
 
 _P = TypeVar("_P", bound=Part)
+KEY_HEADERS = frozenset({"api-key", "authorization", "cookie", "proxy-authorization", "x-api-key"})
 INSTALL_PROVIDERS = "pip install 'sluice-gateway[providers]'"
 
 
@@ -35,19 +39,22 @@ def check(tree: Node, installed: Callable[[str], bool]) -> Iterator[Found]:
         _duplicate_keys(tree),
         _key_models(tree),
         _rule_models(tree),
-        _rule_tenants(tree),
+        _rule_headers(tree),
+        _baselines(tree),
         _lifetimes(tree),
+        idle_money(tree),
+        unreached(tree),
     )
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """What may have been meant, or what there is, as the end of a message."""
-    names = sorted(islice(known, 500))  # comparing is slow, and a file may hold thousands
-    if close := get_close_matches(name[:200], names, n=1):
-        return f"; did you mean {quoted(close[0])}?"
-    if not names:
-        return ""
-    return f"; there are {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
+def doubts(tree: Node) -> Iterator[Found]:
+    """What is probably a slip but may be right, as (line, message): tenants that no key of the file stands for."""
+    named = (key.get("tenant") for key in tree.listed("keys"))
+    names = {LOCAL_TENANT: LOCAL_TENANT, **{name.value: name.text or "" for name in named if name and name.value}}
+    for rule in tree.listed("rules"):
+        if (match := rule.get("match")) and (glob := match.get("tenant")):
+            for line, message in _unmatched(glob, names, "tenant"):
+                yield line, f"{message}; only a key that is not in this file could bear it"
 
 
 def _models(tree: Node) -> Iterator[Found]:
@@ -104,13 +111,21 @@ def _duplicate_names(tree: Node, section: str) -> Iterator[Found]:
 
 
 def _duplicate_keys(tree: Node) -> Iterator[Found]:
-    """Two keys of one value: whose call would it be?"""
+    """Two keys of one value, written out as its digest or not: whose call would it be?"""
     first: dict[str, int] = {}
     for entry in tree.listed("keys"):
-        if (key := entry.get("key")) and key.value and not key.bad:
-            if key.value in first:
-                yield key.line, f"this key has the same value as the one on line {first[key.value]}"
-            first.setdefault(key.value, key.line)
+        for node, digest in _digests(entry):
+            if digest in first:
+                yield node.line, f"this key has the same value as the one on line {first[digest]}"
+            first.setdefault(digest, node.line)
+
+
+def _digests(entry: Node) -> Iterator[tuple[Node, str]]:
+    """What one entry says its key is, as `sha256:` and hexadecimal digits."""
+    if (key := entry.get("key")) and key.value and not key.bad:
+        yield key, f"sha256:{hashlib.sha256(key.value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    if (digest := entry.get("hash")) and digest.value and not digest.bad:
+        yield digest, digest.value
 
 
 def _key_models(tree: Node) -> Iterator[Found]:
@@ -129,13 +144,21 @@ def _rule_models(tree: Node) -> Iterator[Found]:
             yield from _unmatched(glob, names, "model")
 
 
-def _rule_tenants(tree: Node) -> Iterator[Found]:
-    """Rules for tenants that no key stands for."""
-    named = (key.get("tenant") for key in tree.listed("keys"))
-    names = {LOCAL_TENANT: LOCAL_TENANT, **{name.value: name.text or "" for name in named if name and name.value}}
+def _rule_headers(tree: Node) -> Iterator[Found]:
+    """Rules that look at a header in which keys come: the file would hold one."""
     for rule in tree.listed("rules"):
-        if (match := rule.get("match")) and (glob := match.get("tenant")):
-            yield from _unmatched(glob, names, "tenant")
+        for name, node in (rule.get("match") or Node(1)).entries("header").items():
+            if name.lower() in KEY_HEADERS:
+                yield node.line, f"{quoted(name)} bears keys, so no rule may look at it; match a tenant or a tag"
+
+
+def _baselines(tree: Node) -> Iterator[Found]:
+    """Models measured against one that does not exist."""
+    models = tree.entries("models")
+    for model in models.values():
+        name = model.get("baseline")
+        if name and name.value and not name.bad and name.value not in models:
+            yield name.line, f"baseline: no model is named {quoted(name.text or '')}{suggestion(name.value, models)}"
 
 
 def _lifetimes(tree: Node) -> Iterator[Found]:

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from policies.checks import check, suggestion
+from policies.checks import check, doubts
 from policies.document import Found, Node, UnreadableError, parse, printable, quoted, read_text
 from policies.errors import PolicyError, Problem
 from policies.expand import expand, literal_secrets
 from policies.model import BUNDLED_PREFIX, Part, Policy
+from policies.words import suggestion
 
-__all__ = ["LoadedPolicy", "PolicyError", "Problem", "load"]
+__all__ = ["LoadedPolicy", "PolicyError", "Problem", "load", "load_text"]
 
 MOST_PROBLEMS = 100  # told of one file; nobody reads more at once
 
@@ -33,12 +35,16 @@ _EXPECTED = {  # pydantic speaks of Python's types; people who edit YAML know th
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """A policy ready for use. `text` is the file's own, so it holds no secret; `version` changes with any of them."""
+    """A policy ready for use. `text` is the file's own, so it holds no secret; `version` changes with any of them.
+
+    `doubts` are what is probably a slip of the pen but may be right.
+    """
 
     policy: Policy
     version: str
     path: Path
     text: str
+    doubts: tuple[Problem, ...] = ()
 
 
 def _is_installed(module: str) -> bool:
@@ -60,6 +66,21 @@ def load(
     """
     try:
         text = read_text(path)
+    except UnreadableError as error:
+        raise PolicyError([Problem(str(path), error.line, error.message)]) from error
+    return load_text(text, path, env, extra_gguf, is_installed=is_installed)
+
+
+def load_text(
+    text: str,
+    path: Path,
+    env: Mapping[str, str],
+    extra_gguf: Sequence[Path] = (),
+    *,
+    is_installed: Callable[[str], bool] = _is_installed,
+) -> LoadedPolicy:
+    """The policy of a text, as if it stood in the file at `path`. Raises PolicyError, as `load` does."""
+    try:
         tree, problems = parse(text)
     except UnreadableError as error:
         raise PolicyError([Problem(str(path), error.line, error.message)]) from error
@@ -73,7 +94,9 @@ def load(
     problems += islice(check(tree, is_installed), MOST_PROBLEMS + 1)
     if problems or policy is None:
         raise PolicyError(_told(path, problems))
-    return LoadedPolicy(policy, _version(text, used, extra_gguf), path, text)
+    return LoadedPolicy(
+        policy, _version(text, used, extra_gguf), path, text, tuple(_told(path, islice(doubts(tree), MOST_PROBLEMS)))
+    )
 
 
 def _told(path: Path, problems: Iterable[Found]) -> list[Problem]:
@@ -155,11 +178,16 @@ def _keys_at(loc: Sequence[int | str]) -> Iterable[str]:
     """The keys the language knows at a place in the file."""
     kind: Any = Policy
     for step in loc:
-        if isinstance(kind, type) and issubclass(kind, Part):
-            kind = kind.model_fields[str(step)].annotation
-        else:
-            kind = get_args(kind)[-1]  # the values of a dict, the items of a list
-    return kind.model_fields if isinstance(kind, type) and issubclass(kind, Part) else ()
+        part = _part_of(kind)
+        kind = part.model_fields[str(step)].annotation if part else get_args(kind)[-1]  # values of a dict, of a list
+    part = _part_of(kind)
+    return part.model_fields if part else ()
+
+
+def _part_of(kind: Any) -> type[Part] | None:
+    """The part of the language that a field holds, if it holds one; `Machine | None` holds a Machine."""
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    return next((each for each in kinds if isinstance(each, type) and issubclass(each, Part)), None)
 
 
 def _version(text: str, used: Mapping[str, str], extra_gguf: Sequence[Path]) -> str:

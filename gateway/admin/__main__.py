@@ -13,7 +13,10 @@ import uvicorn
 
 from gateway.admin import REDIS_URL_ENV
 from gateway.admin.app import create_app
+from gateway.ledger.following import follower
+from gateway.logs import Format, set_up
 from gateway.state import State
+from policies.loader import load_text
 
 PARENT_SECONDS = 0.5  # between two looks at whether the parent still lives
 
@@ -21,17 +24,29 @@ PARENT_SECONDS = 0.5  # between two looks at whether the parent still lives
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> None:
     """Serve until a signal comes or the parent is gone."""
     given = _parser().parse_args(arguments)
-    state = State(given.state)
+    state, url = State(given.state), environ.get(REDIS_URL_ENV, "")
+    set_up("admin", given.log_format, secrets=[state.admin_token()])
+
+    def check(text: str) -> object:
+        return load_text(text, given.policy, environ, given.gguf)
+
     config = uvicorn.Config(
-        create_app(state, given.policy, state.admin_token(), environ.get(REDIS_URL_ENV, "")),
+        create_app(state, given.policy, state.admin_token(), url, check=check),
         host=given.host,
         port=given.port,
-        log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         limit_concurrency=128,
     )
-    asyncio.run(_serve(uvicorn.Server(config), given.parent))
+    copying = follower(given.state, url) if url else None
+    if copying is not None:
+        copying.start()
+    try:
+        asyncio.run(_serve(uvicorn.Server(config), given.parent))
+    finally:
+        if copying is not None:
+            copying.close()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8081)
     parser.add_argument("--state", type=Path, required=True, help="the state directory")
     parser.add_argument("--policy", type=Path, required=True, help="the policy file, to show it")
+    parser.add_argument("--log-format", choices=list(Format), default=Format.TEXT)
+    parser.add_argument("--gguf", type=Path, action="append", default=[], help="as given to serve")
     parser.add_argument(
         "--parent", type=int, default=os.getppid(), help="end when this process is no longer the parent"
     )

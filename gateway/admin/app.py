@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from functools import partial
 from pathlib import Path
@@ -22,19 +21,17 @@ from gateway.admin.exposition import render
 from gateway.admin.guard import Guard
 from gateway.admin.keys import routes as key_routes
 from gateway.admin.page import page
+from gateway.admin.policies import Checker
+from gateway.admin.policies import routes as version_routes
 from gateway.admin.workers import caches_of, engines, living, policy_of, read_workers, upstreams_of
 from gateway.errors import BadRequest, GatewayError, NoSuchMethod, NoSuchPath
 from gateway.keys.registry import opened as opened_keys
 from gateway.ledger.reader import Filters, LedgerReader, LedgerUnavailable
 from gateway.state import State
+from policies.shown import shown
 
 DAY = 86400.0
 POLICY_BYTES = 1_000_000  # of the policy file shown
-
-# A key that someone wrote into the file against the rules is not shown either; `${NAME}` is.
-_PLAIN_KEY = re.compile(
-    r"""(\bkey["']?\s*:[ \t]*)(?!["']?\$\{|[\s>|#])("[^"\n]*"|'[^'\n]*'|[^\s,}#]+)""", re.IGNORECASE
-)
 
 Since = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False)]
 Limit = Annotated[int, Query(ge=1, le=500)]
@@ -80,10 +77,12 @@ class PurgeOrder(BaseModel):
         return self
 
 
-def create_app(state: State, policy_path: Path, token: str, redis_url: str = "") -> FastAPI:
+def create_app(
+    state: State, policy_path: Path, token: str, redis_url: str = "", *, check: Checker | None = None
+) -> FastAPI:
     """The admin plane over one state directory, one policy file and, if the workers share one, a Redis.
 
-    Raises ValueError if the token is empty.
+    `check` says whether a policy's text could come into force. Raises ValueError if the token is empty.
     """
     plane = _Plane(state, policy_path, redis_url)
     app = FastAPI(title="Sluice admin", docs_url=None, redoc_url=None, openapi_url=None)
@@ -100,7 +99,11 @@ def create_app(state: State, policy_path: Path, token: str, redis_url: str = "")
     ):
         app.add_api_route(path, answer, methods=["GET"], response_model=None)
     app.add_api_route("/api/cache/purge", plane.purge, methods=["POST"], response_model=None)
-    app.router.routes.extend(key_routes(partial(opened_keys, state.dir, redis_url)).routes)
+    for more in (
+        key_routes(partial(opened_keys, state.dir, redis_url)),
+        version_routes(state.dir, policy_path, check),
+    ):
+        app.router.routes.extend(more.routes)  # one table of routes, which a test walks
     for kind in (GatewayError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _failed)
     app.add_middleware(Guard, token=token)
@@ -188,7 +191,7 @@ def _text(path: Path) -> dict[str, str | None]:
             text = file.read(POLICY_BYTES).decode("utf-8", "replace")
     except OSError as error:
         return {"text": None, "error": f"The policy file cannot be read: {error.strerror}."}
-    return {"text": _PLAIN_KEY.sub(r"\1***", text), "error": None}
+    return {"text": shown(text), "error": None}
 
 
 async def _failed(request: Request, error: Exception) -> Response:  # noqa: ARG001 - FastAPI's shape of a handler

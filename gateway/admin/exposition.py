@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -10,11 +11,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from gateway import families
 from gateway.admin.workers import breakers, living
-from gateway.metrics import COUNTERS, HISTOGRAMS, Counts, Family, Snapshot, Spread, merged
+from gateway.counts import Counts, Snapshot, Spread, merged
+from gateway.families import COUNTERS, HISTOGRAMS, Family, kind
+
+Values = Iterable[tuple[tuple[str, ...], float]]
 
 MEMORY = "memory"  # the one tier that workers can tell the size of at no cost
 NO_STORE, STORE_UP = "none", "closed"  # as `caching.cache.Cache.status` tells of the store behind: its breaker's state
+DISTRIBUTION = "sluice-gateway"
 
 
 def render(snapshots: list[Snapshot], now: float, accept: str = "") -> tuple[bytes, str]:
@@ -23,6 +29,14 @@ def render(snapshots: list[Snapshot], now: float, accept: str = "") -> tuple[byt
     registry.register(_Workers(snapshots, now))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
+
+
+def build() -> str:
+    """The version of what is installed; "unknown" where it runs from a folder that nobody installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class _Workers(Collector):
@@ -39,15 +53,21 @@ class _Workers(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every family in the order of the documentation."""
         counts = merged(self._snapshots)
-        yield from (_counter(family, counts) for family in COUNTERS)
+        yield from (_metric(family, sorted(counts.counters[family.name].items())) for family in COUNTERS)
         yield from (_histogram(family, counts) for family in HISTOGRAMS)
-        yield from _gauges(living(self._snapshots, self._now))
+        workers = living(self._snapshots, self._now)
         yield _reloads(self._snapshots)
+        yield _metric(families.BUILD, [((build(),), 1)])
+        yield from _policy(workers)
+        yield from _processes(workers)
+        yield from _caches(workers)
+        yield from _fleet(workers)
 
 
-def _counter(family: Family, counts: Counts) -> Metric:
-    metric = CounterMetricFamily(family.name.removesuffix("_total"), family.help, labels=family.labels)
-    for labels, value in sorted(counts.counters[family.name].items()):
+def _metric(family: Family, values: Values) -> Metric:
+    of_kind = CounterMetricFamily if kind(family) == "counter" else GaugeMetricFamily
+    metric = of_kind(family.name.removesuffix("_total"), family.help, labels=family.labels)
+    for labels, value in values:
         metric.add_metric(labels, value)
     return metric
 
@@ -64,59 +84,55 @@ def _buckets(family: Family, spread: Spread) -> list[tuple[str, float]]:
     return list(zip(bounds, map(float, accumulate(spread.counts)), strict=True))
 
 
-def _gauges(workers: list[Snapshot]) -> Iterator[Metric]:
-    flight = GaugeMetricFamily("sluice_calls_in_flight", "Calls begun and not ended.")
-    flight.add_metric((), sum(s["status"].get("in_flight", 0) for s in workers))
-    yield flight
-    policy = GaugeMetricFamily("sluice_policy_info", "Versions of the policy in force.", labels=("version",))
-    for version in sorted({s["status"].get("policy", "") for s in workers} - {""}):
-        policy.add_metric((version,), 1)
-    yield policy
-    upstream = GaugeMetricFamily(
-        "sluice_upstream_state", "Breaker, the worst over workers: 0 closed, 1 half-open, 2 open.", labels=("upstream",)
-    )
-    for name, state in sorted(breakers(workers).items()):
-        upstream.add_metric((name,), state)
-    yield upstream
-    yield from _processes(workers)
-    yield from _caches(workers)
+def _policy(workers: list[Snapshot]) -> Iterator[Metric]:
+    """Which policy is in force, whether its file's last edit is, and how its upstreams are."""
+    told = [snapshot["status"] for snapshot in workers]
+    versions = sorted({status.get("policy", "") for status in told} - {""})
+    yield _metric(families.POLICY, [((each,), 1) for each in versions])
+    refused = any(status.get("refusal") for status in told)
+    yield _metric(families.POLICY_OK, [((), float(not refused))] if told else [])
+    since = [status["policy_at"] for status in told if "policy_at" in status]
+    yield _metric(families.POLICY_AT, [((), max(since))] if since else [])
+    yield _metric(families.BREAKER, [((name,), state) for name, state in sorted(breakers(workers).items())])
 
 
 def _processes(workers: list[Snapshot]) -> Iterator[Metric]:
-    ledger = GaugeMetricFamily("sluice_ledger_up", "1 while a worker can write its records.", labels=("worker",))
-    memory = GaugeMetricFamily("sluice_resident_memory_bytes", "Resident memory of a worker.", labels=("worker",))
-    for snapshot in workers:
-        worker = (str(snapshot["worker"]),)
-        ledger.add_metric(worker, float(snapshot["ledger"] == "ok"))
-        memory.add_metric(worker, snapshot["resident"])
-    yield ledger
-    yield memory
+    """How many workers live, what they are at, and how each is."""
+    yield _metric(families.WORKERS, [((), len(workers))])
+    yield _metric(families.IN_FLIGHT, [((), sum(s["status"].get("in_flight", 0) for s in workers))])
+    yield _metric(families.LEDGER_UP, [(_number(s), float(s["ledger"] == "ok")) for s in workers])
+    yield _metric(families.MEMORY, [(_number(s), s["resident"]) for s in workers])
+    dropped = [(_number(s), s["status"]["spans_dropped"]) for s in workers if "spans_dropped" in s["status"]]
+    yield _metric(families.SPANS_DROPPED, dropped)
 
 
 def _caches(workers: list[Snapshot]) -> Iterator[Metric]:
     """By worker: each has a memory of its own, and its count of what was lost begins anew with it."""
-    entries = GaugeMetricFamily("sluice_cache_entries", "Answers held.", labels=("tier", "worker"))
-    held = GaugeMetricFamily("sluice_cache_bytes", "Bytes of answers held.", labels=("tier", "worker"))
-    queue = GaugeMetricFamily("sluice_cache_queue", "Changes not yet in the store behind memory.", labels=("worker",))
-    up = GaugeMetricFamily("sluice_cache_store_up", "1 while the store behind memory is used.", labels=("worker",))
-    lost = CounterMetricFamily("sluice_cache_dropped", "Changes the store never heard of.", labels=("worker",))
-    for snapshot in workers:
-        told = snapshot["status"].get("cache")
-        if not told:
-            continue
-        worker = (str(snapshot["worker"]),)
-        entries.add_metric((MEMORY, *worker), told.get("entries", 0))
-        held.add_metric((MEMORY, *worker), told.get("bytes", 0))
-        queue.add_metric(worker, told.get("queue", 0))
-        lost.add_metric(worker, told.get("dropped", 0))
-        if told.get("store", NO_STORE) != NO_STORE:
-            up.add_metric(worker, float(told["store"] == STORE_UP))
-    yield from (entries, held, queue, up, lost)
+    told = [(_number(s), cache) for s in workers if (cache := s["status"].get("cache"))]
+    for family, name in ((families.CACHE_ENTRIES, "entries"), (families.CACHE_BYTES, "bytes")):
+        yield _metric(family, [((MEMORY, *worker), cache.get(name, 0)) for worker, cache in told])
+    for family, name in ((families.CACHE_QUEUE, "queue"), (families.CACHE_DROPPED, "dropped")):
+        yield _metric(family, [(worker, cache.get(name, 0)) for worker, cache in told])
+    stores = [(worker, cache.get("store", NO_STORE)) for worker, cache in told]
+    up = [(worker, float(store == STORE_UP)) for worker, store in stores if store != NO_STORE]
+    yield _metric(families.CACHE_STORE_UP, up)
+
+
+def _fleet(workers: list[Snapshot]) -> Iterator[Metric]:
+    """How the records of each worker get to the Redis that a fleet shares; nothing where there is none."""
+    told = [(_number(s), fleet) for s in workers if (fleet := s["status"].get("fleet"))]
+    yield _metric(families.FLEET_UP, [(worker, float(fleet.get("state") == "ok")) for worker, fleet in told])
+    yield _metric(families.FLEET_QUEUE, [(worker, fleet.get("backlog", 0)) for worker, fleet in told])
+    yield _metric(families.FLEET_DROPPED, [(worker, fleet.get("dropped", 0)) for worker, fleet in told])
+
+
+def _number(snapshot: Snapshot) -> tuple[str]:
+    return (str(snapshot["worker"]),)
 
 
 def _reloads(snapshots: list[Snapshot]) -> Metric:
     """One edit is reloaded by every worker and counts once: the most over workers, not their sum."""
-    metric = CounterMetricFamily("sluice_policy_reloads", "Policy files read again.", labels=("result",))
-    metric.add_metric(("ok",), max((s["status"].get("reloads_ok", 0) for s in snapshots), default=0))
-    metric.add_metric(("refused",), max((s["status"].get("reloads_refused", 0) for s in snapshots), default=0))
-    return metric
+    found = [snapshot["status"] for snapshot in snapshots]
+    ok = max((status.get("reloads_ok", 0) for status in found), default=0)
+    refused = max((status.get("reloads_refused", 0) for status in found), default=0)
+    return _metric(families.RELOADS, [(("ok",), ok), (("refused",), refused)])

@@ -25,6 +25,11 @@ PLACES = (
         "JSON: name, tenant; team, tags, models (globs), expires_in",
     ),
     ("POST /api/keys/revoke", "revoke an issued key, for good", "JSON: name"),
+    ("/api/policy/versions", "every version that was in force, with its name", ""),
+    ("/api/policy/versions/{version}", "one version's text", "version: its id or name"),
+    ("/api/policy/diff", "what differs between two versions", "a, b: ids or names; without b the file as it is"),
+    ("POST /api/policy/name", "name a version", "JSON: version, name"),
+    ("POST /api/policy/restore", "write a version back to the policy file", "JSON: version"),
     ("/metrics", "counters and histograms for Prometheus", ""),
     ("/healthz", "this process lives (asks for no token)", ""),
 )
@@ -42,7 +47,7 @@ def page() -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sluice admin</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>'
-        "<body><h1>Sluice</h1><p>The admin plane. It reads what workers wrote; only keys and purges change.</p>"
+        "<body><h1>Sluice</h1><p>The admin plane. It reads what the workers wrote. What changes something is a POST.</p>"
         f"<table><thead><tr><th>Where</th><th>What</th><th>Takes</th></tr></thead><tbody>{rows}</tbody></table>"
         "</body></html>"
     )

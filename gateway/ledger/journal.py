@@ -6,7 +6,8 @@ Laws of this module:
 * The thread works in short slices with pauses: it shares the interpreter with the event loop, and a long burst would
   hold up the calls it only records.
 * Whatever happens to the files, the thread goes on.
-* Few records wait with their request's JSON: a full buffer of bodies would be gigabytes.
+* Few records wait with their request's JSON or their content: a full buffer of bodies would be gigabytes.
+* It wakes seldom and does much at once: each time it wants the interpreter the event loop has to let go of it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
 
 from caching.misses import Misses
+from gateway.ledger.fleet import Publisher
 from gateway.ledger.health import Health, reason
-from gateway.ledger.rows import Row, row
-from gateway.ledger.store import Retention, Store
+from gateway.ledger.retention import Retention
+from gateway.ledger.rows import Content, Row, row
+from gateway.ledger.store import Store
 from gateway.ledger.why import Explainer, is_worth_keeping
 from gateway.metrics import FORMAT, Counts, Metrics, Status
 from gateway.state import State
@@ -32,8 +35,9 @@ from gateway.trace import Trace
 logger = logging.getLogger(__name__)
 
 BOUND = 20_000  # records waiting to be converted, and again as many rows waiting to be written
-SLICE = 32  # records converted without a pause
-TRANSACTION = 2000  # rows
+CONTENT = 32 * 2**20  # bytes of requests and answers that may wait; records over it go without theirs
+SLICE = 64  # records converted without a pause
+TRANSACTION = 5000  # rows
 RETRY_SECONDS = 1.0  # between tries while the file is in trouble
 PUBLISH_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0  # a worker that does nothing still says that it lives
@@ -57,19 +61,27 @@ class Journal:
         store: Store | None = None,
         explainer: Explainer | None = None,
         bound: int = BOUND,
-        interval: float = 0.25,
+        interval: float = 1.0,
+        watchers: Sequence[Callable[[Trace], None]] = (),
+        publisher: Publisher | None = None,
     ) -> None:
         """`status` is called in the journal's thread, so it may only read plain attributes; `interval` in seconds.
 
-        `explainer` says why calls missed the cache.
+        `explainer` says why calls missed the cache. `watchers` see every trace in the journal's thread; none may fail.
+        `publisher` tells a fleet of every row.
         """
         self._store = store or Store(state.ledger, retention)
         self._page = _Page(state, worker, status)
         self._explainer = explainer or Explainer(Misses())
         self._fault = Health("journal")
         self._metrics = Metrics()
+        self._watchers = watchers
+        self._publisher = publisher
         self._waiting: deque[Trace] = deque()
         self._rows: list[Row] = []
+        self._contents: list[Content | None] = []  # of these rows
+        self._came = 0  # bytes of content that ever came; only `add` writes it
+        self._went = 0  # of these, the bytes that were written or lost; only the thread writes it
         self._bound = bound
         self._interval = interval
         self._overflow = 0  # records that found the buffer full; only `add` writes it
@@ -86,9 +98,23 @@ class Journal:
         if waiting < self._bound:
             if trace.identity is not None and not is_worth_keeping(trace, waiting):
                 trace.identity = None
+            if trace.content is not None:
+                self._weigh(trace)
             self._waiting.append(trace)
         else:
             self._overflow += 1
+
+    def retain(self, retention: Retention) -> None:
+        """Keep records and sums for so long from now on; safe to call from any thread."""
+        self._store.retention = retention
+
+    def _weigh(self, trace: Trace) -> None:
+        size = _size(trace.content)
+        if self._came - self._went + size > CONTENT:
+            trace.content = None
+            trace.note("record", "its content was not kept: too much waits to be written")
+        else:
+            self._came += size
 
     def start(self) -> None:
         """Start the thread. Once."""
@@ -117,10 +143,14 @@ class Journal:
     def tick(self) -> None:
         """Do one round: count and convert what waits, write it, and once a second publish and prune."""
         self._explainer.refill()
+        waited = len(self._rows)  # rows that the file did not take, but the fleet has
         self._convert()
+        news = self._rows[waited:]
         now = time.monotonic()
         if now >= self._retry_at:
             self._write(now)
+        if self._publisher is not None:
+            self._publisher.publish(news)  # also with none: the backlog follows
         if now >= self._publish_at:
             self._publish_at = now + PUBLISH_SECONDS
             self.publish()
@@ -147,6 +177,8 @@ class Journal:
     def _end(self) -> None:
         self._store.close()
         self.publish(alive=False)
+        if self._publisher is not None:
+            self._publisher.close()  # last: a Redis that is gone takes its time
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -163,7 +195,8 @@ class Journal:
             for _ in range(min(SLICE, left)):
                 self._convert_one(self._waiting.popleft())
             left -= SLICE
-            self._closing.wait(0.001)  # lets the event loop run; no pause when closing
+            if not self._closing.is_set():
+                time.sleep(0.0005)  # lets the event loop run
 
     def _convert_one(self, trace: Trace) -> None:
         if trace.identity is not None:
@@ -173,19 +206,33 @@ class Journal:
             converted = row(trace)
         except (TypeError, ValueError, AttributeError, ArithmeticError):
             # Whoever filled this trace wrongly must not cost the other records.
-            self._dropped += 1
+            self._drop(trace)
             return
+        for watch in self._watchers:
+            watch(trace)
         if len(self._rows) < self._bound:
             self._rows.append(converted)
+            self._contents.append(trace.content)
         else:
-            self._dropped += 1
+            self._drop(trace)
+
+    def _drop(self, trace: Trace) -> None:
+        self._dropped += 1
+        self._went += _size(trace.content)
 
     def _write(self, now: float) -> None:
         while self._rows:
-            if not self._store.write(self._rows[:TRANSACTION]):
+            contents = self._contents[:TRANSACTION]
+            if not self._store.write(self._rows[:TRANSACTION], contents):
                 self._retry_at = now + RETRY_SECONDS
                 break
-            del self._rows[:TRANSACTION]
+            self._went += sum(map(_size, contents))
+            del self._rows[:TRANSACTION], self._contents[:TRANSACTION]
+
+
+def _size(content: Content | None) -> int:
+    """Bytes of a request and its answer."""
+    return 0 if content is None else len(content[0]) + len(content[1])
 
 
 class _Page:

@@ -1,4 +1,4 @@
-"""Questions asked of the ledger, read-only: the newest calls, one call, and sums with latency percentiles.
+"""Questions asked of the ledger, read-only: an overview, calls by search, one call, flows in profile, an export.
 
 Each question opens its own connection, so a reader outlives a file that was moved aside, and is ended when it takes
 too long: an operator's curiosity must not load the disk that the workers write to.
@@ -18,40 +18,29 @@ from typing import Any
 import orjson
 
 from gateway.errors import GatewayError
+from gateway.ledger import blocks, story
+from gateway.ledger.export import Format, export
+from gateway.ledger.filters import Filters
 from gateway.ledger.health import is_corrupt
-from gateway.ledger.rows import COLUMNS
+from gateway.ledger.overview import overview
+from gateway.ledger.profile import By, profile
+from gateway.ledger.search import Order, newest, one, search
 
 Record = dict[str, Any]
 
 SAMPLE = 20_000  # calls that percentiles are computed from
 TOP = 100  # names counted by; the rest are summed under "other"
-_BRIEF = ", ".join(("seq", *(c for c in COLUMNS if c != "story")))
 _SUMS = ("attempts", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "saved_tokens")
 _TIMES = ("total_ms", "first_byte_ms", "overhead_ms")
 _BY = ("outcome", "model", "upstream", "tenant")
-_FILTERS = (*_BY, "cache")
+_GROUPED = (*_BY, "cache")
+_FLAGS = ("streamed", "estimated", "held_out")
 
 
 class LedgerUnavailable(GatewayError):
     """The ledger cannot be read now; calls are served all the same."""
 
     status, code = 503, "ledger_unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which calls: those that equal every value given."""
-
-    model: str | None = None
-    tenant: str | None = None
-    upstream: str | None = None
-    outcome: str | None = None
-    cache: str | None = None
-
-    def where(self) -> tuple[list[str], list[str]]:
-        """SQL conditions and their values."""
-        given = [(name, value) for name in _FILTERS if (value := getattr(self, name)) is not None]
-        return [f"{name} = ?" for name, _ in given], [value for _, value in given]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +53,54 @@ class LedgerReader:
 
     def recent(self, limit: int = 50, before: int | None = None, filters: Filters | None = None) -> list[Record]:
         """The newest calls, without their stories; `before` is the `seq` of the last one already seen."""
-        conditions, values = (filters or Filters()).where()
-        if before is not None:
-            conditions.append("seq < ?")
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        sql = f"SELECT {_BRIEF} FROM calls {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own column names
-        asked = [*values, *([before] if before is not None else []), limit]
         with self.connection() as db:
-            return [_record(row) for row in db.execute(sql, asked)]
+            return [_record(row) for row in newest(db, limit, before, filters or Filters())]
+
+    def search(
+        self, limit: int = 50, before: int | None = None, filters: Filters | None = None, order: Order = "newest"
+    ) -> list[Record]:
+        """The newest, dearest or slowest of the calls that fit, without their stories; `before` as in `recent`.
+
+        Calls whose cost is not known are not among the dearest. Where `q` is the whole id of a call, that call is it.
+        """
+        with self.connection() as db:
+            db.execute("BEGIN")
+            return [_record(row) for row in search(db, limit, before, filters or Filters(), order)]
 
     def one(self, id: str) -> Record | None:  # noqa: A002 - the column's name
-        """One call with its story; the newest where several bear this id."""
+        """One call with its story, and its content if a policy recorded it; the newest where several bear this id."""
         with self.connection() as db:
-            row = db.execute("SELECT * FROM calls WHERE id = ? ORDER BY seq DESC LIMIT 1", (id,)).fetchone()
-        if row is None:
-            return None
-        return {**_record(row), "story": _story(row["story"])}
+            db.execute("BEGIN")
+            row = one(db, id)
+            if row is None:
+                return None
+            content = db.execute("SELECT request, answer FROM contents WHERE seq = ?", (row["seq"],)).fetchone()
+        return {**_record(row), "story": story.read(row["story"], dict(row)), "content": _content(content)}
+
+    def overview(self, since: float, until: float, filters: Filters | None = None) -> Record:
+        """What was spent, saved and answered in [since, until), and how fast: in all and by name.
+
+        The range is widened to whole minutes or, where it is long or those are gone, to whole hours.
+        """
+        with self.connection() as db:
+            db.execute("BEGIN")  # all figures from one moment
+            return overview(db, since, until, filters or Filters())
+
+    def profile(self, since: float, until: float, by: By = "model") -> list[Record]:
+        """How each flow of calls behaves; what the figures mean is told in `gateway.ledger.profile`."""
+        with self.connection() as db:
+            db.execute("BEGIN")
+            return profile(db, since, until, by)
+
+    def export(
+        self,
+        format: Format,  # noqa: A002 - the option's name
+        filters: Filters | None = None,
+        *,
+        with_story: bool = False,
+    ) -> Iterator[bytes]:
+        """All calls that fit, the oldest first, as CSV or JSON lines in pieces; stories only in the latter."""
+        return export(self.connection, format, filters or Filters(), with_story=with_story)
 
     def stats(self, since: float) -> Record:
         """Sums over the calls that began at or after `since` (Unix time), and percentiles of their times in ms.
@@ -90,20 +111,22 @@ class LedgerReader:
         """
         with self.connection() as db:
             db.execute("BEGIN")  # all figures from one moment
-            groups = _groups(db, since)
+            first = _oldest(db, since)
+            groups = _groups(db, first, since)
             sums = {name: int(sum(group[name] for group in groups)) for name in ("calls", *_SUMS)}
-            latency = _latency(db, since, self.sample / max(sums["calls"], 1))
+            latency = _latency(db, first, since, self.sample / max(sums["calls"], 1))
         by = {**{name: _by(groups, name) for name in _BY}, "cache": _by_cache(groups)}
         return {"since": since, **sums, "by": by, "latency_ms": latency}
 
     def caches(self, since: float) -> dict[str, dict[str, int]]:
         """What the caches did for the calls since then (Unix time): how many, and the tokens saved, by kind."""
         sql = (
-            "SELECT cache, count(*) AS calls, total(saved_tokens) AS saved_tokens FROM calls WHERE at >= ? "
-            "GROUP BY cache"
+            "SELECT cache, count(*) AS calls, total(saved_tokens) AS saved_tokens FROM calls "
+            "WHERE seq >= ? AND at >= ? GROUP BY cache"
         )
         with self.connection() as db:
-            return _by_cache([dict(row) for row in db.execute(sql, (since,))])
+            db.execute("BEGIN")
+            return _by_cache([dict(row) for row in db.execute(sql, (_oldest(db, since), since))])
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -133,14 +156,20 @@ def _why(error: Exception) -> str:
     return "The ledger cannot be read now."
 
 
+def _oldest(db: sqlite3.Connection, since: float) -> int:
+    """The `seq` before which no call began since then."""
+    stretches = blocks.within(db, since, None)
+    return stretches[0].first if stretches else 0
+
+
 def _record(row: sqlite3.Row) -> Record:
-    record = _rounded({name: row[name] for name in row.keys() if name != "story"})  # noqa: SIM118 - iterates over values
-    return {**record, "streamed": bool(record["streamed"]), "estimated": bool(record["estimated"])}
+    record = _rounded({name: row[name] for name in row.keys() if name not in {"story", "lines"}})  # noqa: SIM118 - iterates over values
+    tags = [tag for tag in record["tags"].split(",") if tag]
+    return {**record, "tags": tags, **{name: bool(record[name]) for name in _FLAGS}}
 
 
-def _story(text: str) -> Record:
-    story = orjson.loads(text)
-    return {**story, "attempts": [_rounded(attempt) for attempt in story["attempts"]]}
+def _content(row: sqlite3.Row | None) -> dict[str, str] | None:
+    return None if row is None else {name: row[name].decode("utf-8", "replace") for name in ("request", "answer")}
 
 
 def _rounded(record: Record) -> Record:
@@ -148,15 +177,15 @@ def _rounded(record: Record) -> Record:
     return {name: round(v, 3) if name.endswith("_ms") and v is not None else v for name, v in record.items()}
 
 
-def _groups(db: sqlite3.Connection, since: float) -> list[Record]:
-    """Sums by all of `_FILTERS` at once: one pass over the file, which on a large one is what takes the time.
+def _groups(db: sqlite3.Connection, first: int, since: float) -> list[Record]:
+    """Sums by all of `_GROUPED` at once: one pass over the file, which on a large one is what takes the time.
 
     `total` is a float: absurd token counts of an upstream must not overflow the sum.
     """
     sums = ", ".join(f"total({name}) AS {name}" for name in _SUMS)
-    names = ", ".join(_FILTERS)
-    sql = f"SELECT {names}, count(*) AS calls, {sums} FROM calls WHERE at >= ? GROUP BY {names}"  # noqa: S608 - our own column names
-    return [dict(row) for row in db.execute(sql, (since,))]
+    names = ", ".join(_GROUPED)
+    sql = f"SELECT {names}, count(*) AS calls, {sums} FROM calls WHERE seq >= ? AND at >= ? GROUP BY {names}"  # noqa: S608 - our own column names
+    return [dict(row) for row in db.execute(sql, (first, since))]
 
 
 def _by(groups: list[Record], name: str) -> dict[str, int]:
@@ -179,10 +208,10 @@ def _by_cache(groups: list[Record]) -> dict[str, dict[str, int]]:
     return kinds
 
 
-def _latency(db: sqlite3.Connection, since: float, share: float) -> Record:
+def _latency(db: sqlite3.Connection, first: int, since: float, share: float) -> Record:
     """Percentiles of a sample spread by a multiplicative hash: every n-th row would follow a rhythm in the traffic."""
-    sql = f"SELECT {', '.join(_TIMES)} FROM calls WHERE at >= ? AND (seq * 2654435761) & 4294967295 < ?"  # noqa: S608 - our own column names
-    sample = [tuple(row) for row in db.execute(sql, (since, int(min(share, 1.0) * 2**32)))]
+    sql = f"SELECT {', '.join(_TIMES)} FROM calls WHERE seq >= ? AND at >= ? AND (seq * 2654435761) & 4294967295 < ?"  # noqa: S608 - our own column names
+    sample = [tuple(row) for row in db.execute(sql, (first, since, int(min(share, 1.0) * 2**32)))]
     parts = {name: _percentiles([row[i] for row in sample if row[i] is not None]) for i, name in enumerate(_TIMES)}
     return {"sampled": len(sample), **{name.removesuffix("_ms"): part for name, part in parts.items()}}
 

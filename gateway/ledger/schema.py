@@ -50,7 +50,105 @@ ALTER TABLE calls ADD COLUMN age_s INTEGER;
 ALTER TABLE calls ADD COLUMN saved_tokens INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS = (_FIRST, _CACHES)  # step N leads from version N to N + 1; steps that were released are never edited
+# Money, teams and sums. Two indexes go: keeping them up to date cost more than writing the row; see `blocks`.
+# Calls recorded before are summed little by little; `backfill` says up to which `seq` that is to be done.
+_MONEY = """
+ALTER TABLE calls ADD COLUMN gateway TEXT NOT NULL DEFAULT '';
+ALTER TABLE calls ADD COLUMN team TEXT NOT NULL DEFAULT '';
+ALTER TABLE calls ADD COLUMN tags TEXT NOT NULL DEFAULT '';
+ALTER TABLE calls ADD COLUMN tier TEXT NOT NULL DEFAULT '';
+ALTER TABLE calls ADD COLUMN cache_write_tokens INTEGER;
+ALTER TABLE calls ADD COLUMN removed_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN cost_usd REAL;
+ALTER TABLE calls ADD COLUMN baseline_usd REAL;
+ALTER TABLE calls ADD COLUMN own_usd REAL NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN saved_usd REAL;
+ALTER TABLE calls ADD COLUMN basis TEXT NOT NULL DEFAULT '';
+ALTER TABLE calls ADD COLUMN held_out INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE calls ADD COLUMN lines TEXT NOT NULL DEFAULT '';
+DROP INDEX calls_by_at;
+DROP INDEX calls_by_id;
+CREATE TABLE contents (seq INTEGER PRIMARY KEY, request BLOB NOT NULL, answer BLOB NOT NULL);
+CREATE TABLE blocks (
+    first INTEGER PRIMARY KEY,
+    last INTEGER NOT NULL,
+    min_at REAL NOT NULL,
+    max_at REAL NOT NULL,
+    max_usd REAL NOT NULL,
+    max_ms REAL NOT NULL,
+    ids BLOB NOT NULL
+);
+CREATE INDEX blocks_by_age ON blocks (min_at);
+CREATE TABLE flows (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL,
+    team TEXT NOT NULL,
+    key TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,
+    answered_model TEXT NOT NULL,
+    upstream TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    cache TEXT NOT NULL,
+    held_out INTEGER NOT NULL,
+    UNIQUE (tenant, team, key, endpoint, model, answered_model, upstream, outcome, cache, held_out)
+);
+CREATE TABLE sums (
+    span INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    flow INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    unknown INTEGER NOT NULL,
+    estimated INTEGER NOT NULL,
+    prompt_tokens REAL NOT NULL,
+    completion_tokens REAL NOT NULL,
+    cached_tokens REAL NOT NULL,
+    reasoning_tokens REAL NOT NULL,
+    saved_tokens REAL NOT NULL,
+    cost_usd REAL NOT NULL,
+    square_usd REAL NOT NULL,
+    baseline_usd REAL NOT NULL,
+    own_usd REAL NOT NULL,
+    saved_usd REAL NOT NULL,
+    PRIMARY KEY (span, at, flow)
+) WITHOUT ROWID;
+CREATE TABLE totals (
+    span INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    hits INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    saved_usd REAL NOT NULL,
+    PRIMARY KEY (span, at)
+) WITHOUT ROWID;
+CREATE TABLE techniques (
+    span INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    flow INTEGER NOT NULL,
+    technique TEXT NOT NULL,
+    measured REAL NOT NULL,
+    estimated REAL NOT NULL,
+    PRIMARY KEY (span, at, flow, technique)
+) WITHOUT ROWID;
+CREATE TABLE spreads (
+    span INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    measure INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    PRIMARY KEY (span, at, measure, bucket)
+) WITHOUT ROWID;
+CREATE TABLE backfill (upto INTEGER NOT NULL);
+INSERT INTO backfill SELECT seq FROM calls ORDER BY seq DESC LIMIT 1;
+"""
+
+MIGRATIONS = (
+    _FIRST,
+    _CACHES,
+    _MONEY,
+)  # step N leads from version N to N + 1; steps that were released are never edited
 
 
 class LedgerTooNew(sqlite3.DatabaseError):
@@ -65,6 +163,7 @@ def open_ledger(path: Path) -> sqlite3.Connection:
     _create(path)
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
+        db.execute("PRAGMA page_size = 8192")  # of a new file: rows are written with fewer pages
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 67108864")

@@ -14,43 +14,23 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
+from gateway.ledger import backfill, blocks, retention, wide
 from gateway.ledger.health import Health, is_corrupt, reason
-from gateway.ledger.rows import COLUMNS, Row, cleaned
+from gateway.ledger.retention import Retention, SteadyClock
+from gateway.ledger.rows import COLUMNS, Content, Row, cleaned
 from gateway.ledger.schema import open_ledger
+from gateway.ledger.sums import SPANS, Sums
 
 logger = logging.getLogger(__name__)
 
-# Rows in one statement. The interpreter's lock is released once a statement, not once a row: a row at a time, this
-# thread would ask for it back thousands of times a second and hold up the event loop each time.
-WIDE = 64
-_NAMES = ", ".join(COLUMNS)
-_VALUES = "(" + ", ".join("?" * len(COLUMNS)) + ")"
-INSERT = f"INSERT INTO calls ({_NAMES}) VALUES {_VALUES}"  # noqa: S608 - our own column names
-INSERT_WIDE = f"INSERT INTO calls ({_NAMES}) VALUES {', '.join([_VALUES] * WIDE)}"  # noqa: S608 - the same
+INTO = f"calls ({', '.join(COLUMNS)})"
+_LAST = "SELECT max(seq) FROM calls"
 
 _TROUBLE = (sqlite3.Error, OSError)
 _BAD_ROW = (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
-
-_OLD = "DELETE FROM calls WHERE seq IN (SELECT seq FROM calls WHERE at < ? ORDER BY at LIMIT ?)"
-_OVER = (
-    "DELETE FROM calls WHERE seq IN "
-    "(SELECT seq FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ? ORDER BY seq LIMIT ?)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long rows are kept, and how many of them at most."""
-
-    days: float = 30.0
-    rows: int = 1_000_000
-    batch: int = 1000  # rows removed in one transaction, so that other workers wait milliseconds
-    batches: int = 20  # of these at a time
 
 
 class Store:
@@ -59,32 +39,46 @@ class Store:
     def __init__(
         self,
         path: Path,
-        retention: Retention | None = None,
+        keep: Retention | None = None,
         *,
         connect: Callable[[Path], sqlite3.Connection] = open_ledger,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float | None] | None = None,
     ) -> None:
+        """`steady` gives the time by which old rows are known, or None while it is not to be trusted."""
         self.health = Health("ledger")
         self.bad_rows = 0  # rows that no retry could have written
         self._path = path
-        self._retention = retention or Retention()
+        self.retention = keep or Retention()  # the next `prune` goes by it
         self._connect = connect
         self._clock = clock
+        self._steady = steady or SteadyClock(clock)
         self._db: sqlite3.Connection | None = None
+        self._sums: Sums | None = None  # of this connection
         self._identity: tuple[int, int] | None = None  # of the file that is, or was last, open
         self._moved_aside = 0.0
 
-    def write(self, rows: Sequence[Row]) -> bool:
-        """Write all rows in one transaction, or none and return False: then keep them and try again later."""
-        return self._guarded(lambda db: self._insert(db, rows))
+    def write(self, rows: Sequence[Row], contents: Sequence[Content | None] = ()) -> bool:
+        """Write all rows in one transaction, or none and return False: then keep them and try again later.
+
+        `contents`, if there are any, are as many as rows: the request and the answer of each, or None.
+        """
+        return self._guarded(lambda db: self._insert(db, lambda _: rows, contents))
+
+    def write_chosen(self, choose: Callable[[sqlite3.Connection], Sequence[Row]]) -> bool:
+        """Write the rows that `choose` finds, in one transaction with what it writes itself; False if nothing was.
+
+        It is asked again where a transaction is done again.
+        """
+        return self._guarded(lambda db: self._insert(db, choose))
 
     def prune(self) -> None:
-        """Remove some of the rows that are too old or too many."""
-        self._guarded(self._delete)
+        """Remove some of the rows that are too old or too many, and sum some of those that an older release wrote."""
+        self._guarded(self._tidy)
 
     def close(self) -> None:
         """Close the file; the next write would open it again."""
-        db, self._db = self._db, None
+        db, self._db, self._sums = self._db, None, None
         if db is not None:
             try:
                 db.close()
@@ -148,38 +142,65 @@ class Store:
         self._moved_aside = now
         return True
 
-    def _insert(self, db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    def _insert(
+        self,
+        db: sqlite3.Connection,
+        choose: Callable[[sqlite3.Connection], Sequence[Row]],
+        contents: Sequence[Content | None] = (),
+    ) -> None:
         db.execute("BEGIN IMMEDIATE")
+        rows = choose(db)
         try:
-            _insert_wide(db, rows)
+            wide.insert(db, INTO, rows)
         except _BAD_ROW:
             db.execute("ROLLBACK")
             db.execute("BEGIN IMMEDIATE")
-            self._insert_each(db, rows)
+            rows, contents = self._insert_each(db, choose(db), contents)
+        account(db, self._summed(db), rows, contents)
         db.execute("COMMIT")
 
-    def _insert_each(self, db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    def _insert_each(
+        self, db: sqlite3.Connection, rows: Sequence[Row], contents: Sequence[Content | None]
+    ) -> tuple[list[Row], list[Content | None]]:
         """One bad row must not cost the others: clean each, and leave out what still cannot be written."""
-        for row in rows:
+        written: list[Row] = []
+        with_them: list[Content | None] = []
+        for number, row in enumerate(map(cleaned, rows)):
             try:
-                db.execute(INSERT, cleaned(row))
+                wide.insert(db, INTO, [row])
             except _BAD_ROW:
                 self.bad_rows += 1
+            else:
+                written.append(row)
+                with_them.append(contents[number] if contents else None)
+        return written, with_them
 
-    def _delete(self, db: sqlite3.Connection) -> None:
-        keep = self._retention
-        oldest = self._clock() - keep.days * 86400
-        for statement, bound in ((_OLD, oldest), (_OVER, keep.rows)):
-            for _ in range(keep.batches):
-                if db.execute(statement, (bound, keep.batch)).rowcount < keep.batch:
-                    break
+    def _summed(self, db: sqlite3.Connection) -> Sums:
+        if self._sums is None:
+            self._sums = Sums(db)
+        return self._sums
+
+    def _tidy(self, db: sqlite3.Connection) -> None:
+        retention.prune(db, self.retention, self._steady())
+        backfill.step(db, self._summed(db))
 
 
-def _insert_wide(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    wide = len(rows) - len(rows) % WIDE
-    for start in range(0, wide, WIDE):
-        db.execute(INSERT_WIDE, tuple(chain.from_iterable(rows[start : start + WIDE])))
-    db.executemany(INSERT, rows[wide:])
+def account(
+    db: sqlite3.Connection,
+    sums: Sums,
+    rows: Sequence[Row],
+    contents: Sequence[Content | None] = (),
+    spans: Sequence[int] = SPANS,
+) -> None:
+    """Put rows that were just written into blocks and sums, and their contents beside them, in the same transaction."""
+    if not rows:
+        return
+    first = db.execute(_LAST).fetchone()[0] - len(rows) + 1
+    blocks.append(db, rows, first)
+    sums.add(rows, spans)
+    if any(contents):
+        kept = [(first + n, *content) for n, content in enumerate(contents) if content is not None]
+        db.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", kept)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

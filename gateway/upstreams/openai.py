@@ -105,11 +105,14 @@ class OpenAIUpstream:
         settings = self._settings
         wait = settings.first_byte if call.wants_stream else settings.answer
         patience = Patience(settings.connect, wait, settings.idle, call.deadline)
-        head = self._heads[call.endpoint] + b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            call.trace.id.encode(),
+        trace = call.trace
+        head = self._heads[call.endpoint] + b"x-request-id: %b\r\ncontent-length: %d\r\n" % (
+            trace.id.encode(),
             len(body),
         )
-        return await self._requests.request(head, body, patience)
+        if trace.span is not None:
+            head += b"traceparent: %b\r\n" % trace.span.header(len(trace.attempts))
+        return await self._requests.request(head + b"\r\n", body, patience)
 
     def _body(self, call: Call, model: str) -> bytes:
         body: bytes = call.body

@@ -15,6 +15,7 @@ from tests.running import REPOSITORY, free_port
 
 DOCKER = REPOSITORY / "docker"
 KEY = "a-key-for-the-image-test"
+WATCHERS = {"prometheus", "grafana"}
 
 
 def test_install_script_makes_a_gateway_that_answers(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_dockerfile_runs_that_script() -> None:
 
 
 def test_compose_file() -> None:
-    """Compose accepts the file: a gateway that demands a key, and a Redis."""
+    """Compose accepts the file: a gateway that demands a key, a Redis, and what watches them only if asked for."""
     compose = shutil.which("docker-compose")
     if compose is None:
         pytest.skip("docker-compose is not installed (tests/system.sh installs it where it may)")
@@ -54,7 +55,9 @@ def test_compose_file() -> None:
     environ = {**os.environ, "SLUICE_KEY": KEY}
     run = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     services = yaml.safe_load(run.stdout)["services"]
-    assert set(services) == {"gateway", "redis"}
+    assert {name for name, service in services.items() if "profiles" not in service} == {"gateway", "redis"}
+    assert {name for name, service in services.items() if service.get("profiles") == ["observe"]} <= WATCHERS
+    assert set(services) <= {"gateway", "redis"} | WATCHERS  # older releases show services of every profile
     environ.pop("SLUICE_KEY")
     refused = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert refused.returncode != 0

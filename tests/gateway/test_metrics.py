@@ -7,22 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.metrics import (
+from gateway.counts import MAX_SERIES, Counts, merged
+from gateway.families import (
     ATTEMPTS,
+    BASELINE,
     CACHE_CALLS,
     CALL,
     CALLS,
+    COST,
+    COUNTERS,
     DROPPED,
     FIRST,
-    MAX_SERIES,
+    GAINS,
+    HELD_OUT,
+    LOSSES,
+    MACHINE,
+    OWN,
     SAVED,
+    SPEND,
     SPENT,
     TOKENS,
-    Counts,
-    Metrics,
-    merged,
+    UNKNOWN,
 )
-from gateway.trace import MISS, Attempt, Source, Usage
+from gateway.metrics import Metrics
+from gateway.trace import MISS, Attempt, Bill, Source, Usage
 from tests.gateway.ledger.traces import answered, hit, refused
 
 
@@ -116,16 +124,18 @@ def test_senseless_savings_do_not_spoil_the_sum() -> None:
     assert 0 < counted(metrics).counters[SAVED.name]["exact", "small"] <= 2**53
 
 
-def test_counts_of_a_release_without_caches_go_on() -> None:
-    """A worker's file from before has no such families: what it counted stays, and these begin at zero."""
+def test_counts_of_an_older_release_go_on() -> None:
+    """A worker's file from before knows fewer families: what it counted stays, and the others begin at zero."""
     metrics = Metrics()
     metrics.count(answered())
     snapshot = orjson.loads(orjson.dumps(metrics.snapshot(0, 1.0, {})))
-    for family in (CACHE_CALLS, SAVED):
+    for family in COUNTERS[4:]:
         del snapshot["counters"][family.name]
-    found = Counts.read(snapshot)
-    assert sum(found.counters[CALLS.name].values()) == 1
-    assert found.counters[CACHE_CALLS.name] == {}
+    second = Metrics(Counts.read(snapshot))
+    second.count(answered(bill=PAID))
+    found = counted(second).counters
+    assert sum(found[CALLS.name].values()) == 2
+    assert found[COST.name] == {("small", "local", "measured"): 0.003}
 
 
 def test_senseless_token_counts_do_not_spoil_the_sum() -> None:
@@ -179,3 +189,101 @@ def test_a_snapshot_tells_of_its_process() -> None:
     assert snapshot["status"] == {"in_flight": 7}
     assert snapshot["ledger"] == "failing: disk full"
     assert snapshot["resident"] > 1_000_000
+
+
+PAID = Bill(0.003, 0.005, 0.0, 0.002, "measured", (("failover", 0.002, "measured"),))
+SERVED = Bill(0.0, 0.004, 0.001, 0.003, "measured", (("exact", 0.004, "measured"), ("overhead", -0.001, "estimated")))
+UNPRICED = Bill(None, None, 0.0, None, "unknown")
+
+
+def test_a_call_s_bill_is_counted() -> None:
+    """Cost by how it is known, baseline, and spend by who called."""
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.count(answered(bill=PAID, team="search"))
+    counters = counted(metrics).counters
+    assert counters[COST.name] == {("small", "local", "measured"): 0.006}
+    assert counters[BASELINE.name] == {("small",): 0.01}
+    assert counters[SPEND.name] == {("acme", "search", "app"): 0.006}
+    assert counters[OWN.name] == {(): 0.0}
+
+
+def test_gains_and_losses_are_two_counters() -> None:
+    """A saving that is negative raises another counter than a gain does, and net is the one less the other."""
+    metrics = Metrics()
+    metrics.count(hit(bill=SERVED))
+    counters = counted(metrics).counters
+    assert counters[GAINS.name] == {("exact", "measured"): 0.004}
+    assert counters[LOSSES.name] == {("overhead", "estimated"): 0.001}
+    assert counters[OWN.name] == {(): 0.001}
+    assert sum(counters[GAINS.name].values()) - sum(counters[LOSSES.name].values()) == SERVED.saved
+
+
+def test_a_hit_costs_nothing() -> None:
+    """What no upstream was asked for appears in no cost and no spend."""
+    metrics = Metrics()
+    metrics.count(hit(bill=SERVED))
+    counters = counted(metrics).counters
+    assert counters[COST.name] == counters[SPEND.name] == {}
+    assert counters[BASELINE.name] == {("small",): 0.004}
+
+
+def test_a_free_upstream_has_a_known_cost() -> None:
+    """An upstream whose price is 0 shows with 0, so that it can be told from one whose price is not known."""
+    metrics = Metrics()
+    metrics.count(answered(bill=Bill(0.0, 0.0, 0.0, 0.0, "measured")))
+    counters = counted(metrics).counters
+    assert counters[COST.name] == {("small", "local", "measured"): 0.0}
+    assert counters[UNKNOWN.name] == {}
+
+
+def test_an_unknown_price_is_counted_and_never_zero() -> None:
+    """A call without a known price raises its own counter and no sum of money; so does one without a baseline."""
+    metrics = Metrics()
+    metrics.count(answered(bill=UNPRICED))
+    metrics.count(answered(bill=Bill(0.003, None, 0.0, None, "measured")))
+    counters = counted(metrics).counters
+    assert counters[UNKNOWN.name] == {("small", "local"): 2}
+    assert counters[COST.name] == {("small", "local", "measured"): 0.003}
+    assert counters[BASELINE.name] == {}
+
+
+def test_senseless_amounts_do_not_spoil_the_sum() -> None:
+    """Neither infinity nor NaN nor a negative cost makes a counter fall or break."""
+    metrics = Metrics()
+    for amount in (float("inf"), float("nan"), -1.0, 1e300):
+        metrics.count(answered(bill=Bill(amount, amount, amount, 0.0, "measured", (("exact", amount, "measured"),))))
+    counters = counted(metrics).counters
+    for family in (COST, BASELINE, OWN, SPEND, GAINS, LOSSES):
+        assert all(0 <= value <= 2e6 for value in counters[family.name].values())
+
+
+def test_spend_has_no_more_series_than_its_bound() -> None:
+    """However many keys call, the series stay bounded and the sum is whole."""
+    metrics = Metrics()
+    for number in range(MAX_SERIES + 10):
+        metrics.count(answered(key=f"key-{number}", bill=PAID))
+    spend = counted(metrics).counters[SPEND.name]
+    assert len(spend) == MAX_SERIES + 1
+    assert sum(spend.values()) == pytest.approx(0.003 * (MAX_SERIES + 10))
+
+
+def test_machines_and_held_out_calls_are_counted() -> None:
+    """A machine's seconds by upstream, and calls that passed untouched."""
+    trace = answered(bill=PAID, is_held_out=True)
+    trace.attempts[0].seconds = 0.25
+    metrics = Metrics()
+    metrics.count(trace)
+    metrics.count(answered(bill=PAID))
+    counters = counted(metrics).counters
+    assert counters[MACHINE.name] == {("local",): 0.25}
+    assert counters[HELD_OUT.name] == {(): 1}
+
+
+def test_money_goes_on_after_a_restart() -> None:
+    """What a predecessor counted in USD stays in the sum."""
+    first = Metrics()
+    first.count(answered(bill=PAID))
+    second = Metrics(counted(first))
+    second.count(answered(bill=PAID))
+    assert counted(second).counters[GAINS.name] == {("failover", "measured"): 0.004}

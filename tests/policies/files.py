@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from policies.loader import LoadedPolicy, PolicyError, load
+from policies.model import Part
 
 ROOT = Path(__file__).parents[2]
 ENV = {
@@ -27,6 +28,11 @@ upstreams:
 models:
   small: {targets: [{upstream: local}]}
 """
+
+
+def parts(above: type[Part] = Part) -> list[type[Part]]:
+    """Every part of the language; some are made of others, as a Step is of Lines."""
+    return [found for part in above.__subclasses__() for found in (part, *parts(part))]
 
 
 def written(folder: Path, text: str | bytes) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from policies.errors import PolicyError
 from policies.loader import load
 from tests.policies.files import ENV, SMALL, problems, written
 
+HASH = f"sha256:{hashlib.sha256(ENV['APP_KEY'].encode()).hexdigest()}"
 KEYS = """\
 keys:
   - {name: app, key: "${APP_KEY}", tenant: acme}
@@ -23,14 +25,21 @@ keys:
         ("rules: [{name: a, match: {model: smal}}]\n", 'no model is named "smal"; did you mean "small"?'),
         ('rules: [{name: a, match: {model: "gpt-*"}}]\n', '"gpt-*" matches no model; there are small'),
         ("rules: [{name: a, match: {model: SMALL}}]\n", 'no model is named "SMALL"; there are small'),
-        ("rules: [{name: a, match: {tenant: acm}}]\n", 'no tenant is named "acm"; there are local'),
-        ('rules: [{name: a, match: {tenant: "x*"}}]\n', '"x*" matches no tenant; there are local'),
-        ("rules: [{name: a}, {name: a}]\n", 'rules: duplicate name "a"; the first is on line 5'),
+        ("rules: [{name: a, match: {tag: b}}, {name: a}]\n", 'rules: duplicate name "a"; the first is on line 5'),
         (
             KEYS + "  - {name: app, key: '${SHOP_KEY}', tenant: b}\n",
             'keys: duplicate name "app"; the first is on line 6',
         ),
         (KEYS + "  - {name: b, key: '${APP_KEY}', tenant: b}\n", "this key has the same value as the one on line 6"),
+        (KEYS + f"  - {{name: b, hash: '{HASH}', tenant: b}}\n", "this key has the same value as the one on line 6"),
+        (
+            f"keys: [{{name: a, hash: '{HASH}', tenant: a}}, {{name: b, hash: '{HASH}', tenant: b}}]\n",
+            "this key has the same value as the one on line 5",
+        ),
+        (
+            "rules: [{name: a, match: {header: {X-Api-Key: a}}}]\n",
+            '"X-Api-Key" bears keys, so no rule may look at it; match a tenant or a tag',
+        ),
         (
             "keys: [{name: a, key: '${APP_KEY}', tenant: b, models: [tiny]}]\n",
             'no model is named "tiny"; there are small',
@@ -50,6 +59,8 @@ def test_names_that_mean_nothing(tmp_path: Path, added: str, found: str) -> None
         "rules: [{name: a, match: {model: small, tenant: local}}]\n",
         "rules: [{name: a, match: {model: 's*', tenant: 'l*'}}]\n",
         KEYS + "rules: [{name: a, match: {tenant: acme}}]\n",
+        "rules: [{name: a, match: {tag: a-tag-that-callers-send, header: {x-stage: beta}}}]\n",
+        f"keys: [{{name: a, hash: '{HASH}', tenant: b}}]\n",
         KEYS + "rules: [{name: a, match: {tenant: 'ac[mn]e'}}]\n",
         "keys: [{name: a, key: '${APP_KEY}', tenant: b, models: ['*']}]\n",
     ],
@@ -105,6 +116,14 @@ def test_a_target_without_its_upstream(tmp_path: Path) -> None:
     assert problems(tmp_path, text) == ['5: no upstream is named "locl"; did you mean "local"?']
 
 
+def test_a_baseline_that_is_no_model(tmp_path: Path) -> None:
+    """What savings are measured against must be a model of the file."""
+    text = SMALL + "  other:\n    targets: [{upstream: local}]\n    baseline: smal\n"
+    assert problems(tmp_path, text) == ['7: baseline: no model is named "smal"; did you mean "small"?']
+    assert problems(tmp_path, text.replace("smal\n", "small\n")) == []
+    assert problems(tmp_path, text.replace("smal\n", "other\n")) == []
+
+
 def test_a_policy_without_models(tmp_path: Path) -> None:
     """A file cut before its models would answer nothing."""
     assert problems(tmp_path, "upstreams: {local: {url: 'http://a/v1'}}\n") == [
@@ -146,8 +165,8 @@ def test_names_from_the_environment_are_not_shown(tmp_path: Path) -> None:
     env = ENV | {"SECRET_NAME": "hidden-value"}
     added = """\
 keys: [{name: a, key: "${APP_KEY}", tenant: "${SECRET_NAME}", models: ["${SECRET_NAME}"]}]
-rules: [{name: "${SECRET_NAME}", match: {tenant: other}}, {name: "${SECRET_NAME}"}]
+rules: [{name: "${SECRET_NAME}", match: {model: other}}, {name: "${SECRET_NAME}"}, {name: b}]
 """
     found = problems(tmp_path, SMALL + added, env)
-    assert len(found) == 3
+    assert len(found) == 4
     assert not any("hidden" in problem for problem in found)

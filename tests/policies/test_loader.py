@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policies.loader import PolicyError, load
+from policies.loader import PolicyError, load, load_text
 from policies.model import Rule
 from tests.policies.files import ENV, ROOT, SMALL, everything, loaded, problems, written
 
@@ -51,6 +51,7 @@ def test_a_whole_policy(tmp_path: Path) -> None:
     assert openai.key is not None
     assert openai.key.get_secret_value() == ENV["OPENAI_API_KEY"]
     assert [target.model for target in policy.models["gpt-4o"].targets] == [None, "1.10"]
+    assert policy.keys[0].key is not None
     assert policy.keys[0].key.get_secret_value() == ENV["APP_KEY"]
     assert policy.rule_for("gpt-4o", "acme", "chat").timeouts.total == 600.0
     assert policy.limits.body == 32_000_000
@@ -65,6 +66,45 @@ def test_json_is_yaml(tmp_path: Path) -> None:
     })  # fmt: skip
     upstream = loaded(tmp_path, text).policy.upstreams["a"]
     assert (upstream.max_connections, upstream.stream_usage) == (5, False)
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("machine: {usd_per_our: 1}", 'did you mean "usd_per_hour"?'),
+        ("prices: {small: {inputs: 1}}", 'did you mean "input"?'),
+        ("prices: {small: {input: 1, tiers: {batch: {outptu: 1}}}}", 'did you mean "output"?'),
+        ("prices: {small: {input: 1, steps: [{abov: 1}]}}", 'did you mean "above"?'),
+    ],
+)
+def test_unknown_keys_far_down(tmp_path: Path, part: str, found: str) -> None:
+    """What was meant is told at every depth, also where a part may be left out."""
+    text = SMALL.replace('8000/v1"}', f'8000/v1", {part}}}')
+    [*_, told] = [problem for problem in problems(tmp_path, text) if "unknown key" in problem]
+    assert told.startswith("2: unknown key")
+    assert told.endswith(found)
+
+
+def test_a_doubt_is_no_problem(tmp_path: Path) -> None:
+    """A tenant that no key of the file stands for may be that of a key made elsewhere: it is told, not refused."""
+    policy = loaded(
+        tmp_path, SMALL + "rules:\n  - {name: a, match: {tenant: acm}}\n  - {name: b, match: {tenant: 'x*'}}\n"
+    )
+    assert [f"{doubt.line}: {doubt.message}" for doubt in policy.doubts] == [
+        '6: no tenant is named "acm"; there are local; only a key that is not in this file could bear it',
+        '7: "x*" matches no tenant; there are local; only a key that is not in this file could bear it',
+    ]
+    assert loaded(tmp_path, SMALL).doubts == ()
+
+
+def test_a_text_by_itself(tmp_path: Path) -> None:
+    """A text is read as if it stood in the file, with paths from the file's folder."""
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    text = "upstreams: {a: {engine: llama.cpp, gguf: a.gguf}}\nmodels: {a: {targets: [{upstream: a}]}}\n"
+    there = loaded(tmp_path, text)
+    assert load_text(text, tmp_path / "policy.yaml", ENV).version == there.version
+    with pytest.raises(PolicyError, match=r"policy\.yaml:1: gguf: there is no file"):
+        load_text(text, tmp_path / "deeper/policy.yaml", ENV)
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
@@ -116,7 +156,10 @@ limits:
             SMALL + "rules:\n  - name: a\n    match: {tenent: local}\n",
             '7: unknown key "tenent" in rules.0.match; did you mean "tenant"?',
         ),
-        (SMALL + "zzz: 1\n", '5: unknown key "zzz"; there are cache, keys, limits, models, rules, upstreams, version'),
+        (
+            SMALL + "zzz: 1\n",
+            '5: unknown key "zzz"; there are cache, keys, ledger, limits, models, rules, upstreams, version',
+        ),
     ],
 )
 def test_unknown_keys(tmp_path: Path, text: str, found: str) -> None:
@@ -252,7 +295,9 @@ def test_the_file_is_named(tmp_path: Path) -> None:
     assert str(refused.value) == f"{tmp_path}/missing.yaml:1: the file cannot be read: No such file or directory"
 
 
-@pytest.mark.parametrize("name", ["default.yaml", "examples/tour.yaml", "examples/providers.yaml"])
+@pytest.mark.parametrize(
+    "name", ["default.yaml", "examples/tour.yaml", "examples/providers.yaml", "examples/pricing.yaml"]
+)
 def test_shipped_policies_load(name: str) -> None:
     """Every policy that comes with the gateway is right."""
     policy = load(ROOT / "policies" / name, ENV, is_installed=everything).policy
@@ -262,7 +307,9 @@ def test_shipped_policies_load(name: str) -> None:
 def test_every_shipped_policy_is_tried() -> None:
     """The test above forgets no file."""
     found = {str(path.relative_to(ROOT / "policies")) for path in (ROOT / "policies").rglob("*.yaml")}
-    assert found == {"default.yaml", "examples/tour.yaml", "examples/providers.yaml"}
+    assert found == {
+        "default.yaml", "examples/tour.yaml", "examples/providers.yaml", "examples/pricing.yaml",
+    }  # fmt: skip
 
 
 def nothing(module: str) -> bool:
@@ -289,14 +336,14 @@ def test_the_tour_caches_samples_only_where_it_shows_that() -> None:
     """A model of the tour shows hits without a temperature; under its other models a call that samples samples."""
     policy = load(ROOT / "policies/examples/tour.yaml", {}, is_installed=nothing).policy
     sampled = [model for model in policy.models if policy.rule_for(model, "local", "chat").cache.sampling == "any"]
-    assert sampled == ["demo-cached"]
+    assert sampled == ["demo-cached", "demo-priced"]
 
 
 def test_the_examples_in_comments_load(tmp_path: Path) -> None:
     """What the default policy shows in comments works when its comment signs are taken away."""
     text = (ROOT / "policies/default.yaml").read_text()
     head, body = text.split("version: 1\n")
-    prose = re.compile(r"^ *# (?=[A-Z])[^\n]*\n", re.MULTILINE)
+    prose = re.compile(r"^ *# (?! *(- |[a-z][\w.-]*:( |$)))[^\n]*\n", re.MULTILINE)  # what begins no key and no item
     shown = re.sub(r"^( *)# ", r"\1", prose.sub("", body), flags=re.MULTILINE)
     policy = loaded(tmp_path, shown, ENV | {"MY_APP_KEY": "x" * 16}).policy
     assert (len(policy.upstreams), len(policy.models), len(policy.keys), len(policy.rules)) == (6, 4, 1, 2)
@@ -311,8 +358,39 @@ def survives(folder: Path, content: bytes) -> None:
 
 
 hostile = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-SECTIONS = ["upstreams", "models", "keys", "rules", "limits", "cache", "version"]
-WORDS = [*SECTIONS, "url", "provider", "engine", "gguf", "key", "headers", "targets", "upstream", "a", "match", "name"]
+SECTIONS = ["upstreams", "models", "keys", "rules", "limits", "cache", "version", "ledger"]
+MONEY = [
+    "prices",
+    "input",
+    "tiers",
+    "batch",
+    "steps",
+    "above",
+    "machine",
+    "usd_per_hour",
+    "hash",
+    "tags",
+    "tag",
+    "header",
+]
+WORDS = [
+    *SECTIONS,
+    *MONEY,
+    "baseline",
+    "holdout",
+    "record",
+    "url",
+    "provider",
+    "engine",
+    "gguf",
+    "key",
+    "headers",
+    "targets",
+    "upstream",
+    "a",
+    "match",
+    "name",
+]
 SCALARS = st.one_of(
     st.sampled_from([*WORDS, "${APP_KEY}", "${", "http://a/v1", "2s", "*", "&x", "null", "[", "bundled:sluice-tiny"]),
     st.integers(), st.floats(), st.booleans(), st.none(), st.text(max_size=20),

@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from policies.model import Model, Part, Policy, Rule, Upstream
-
-
-def parts() -> list[type[Part]]:
-    """Every part of the language."""
-    return Part.__subclasses__()
+from policies.model import Key, Match, Model, Policy, Price, Rule, Upstream
+from tests.policies.files import parts
 
 
 def test_every_field_explains_itself() -> None:
@@ -57,6 +53,39 @@ def test_the_first_rule_that_fits() -> None:
     assert policy.rule_for("gpt-4o", "acme", "completions").name == "acme"
     assert policy.rule_for("GPT-4o", "acme", "chat").name == "acme"
     assert policy.rule_for("any", "local", "embeddings").name == "vectors"
+
+
+def test_rules_by_tag_and_header() -> None:
+    """One tag of the call must fit, and every header named; without them such a rule fits no call."""
+    policy = Policy.model_validate(
+        {
+            "rules": [
+                {"name": "nightly", "match": {"tag": "batch-*"}},
+                {"name": "beta", "match": {"header": {"X-Stage": "beta*", "x-app": "*"}}},
+            ]
+        }
+    )
+    assert policy.rule_for("m", "t", "chat").name == "default"
+    assert policy.rule_for("m", "t", "chat", ["a", "batch-1"]).name == "nightly"
+    assert policy.rule_for("m", "t", "chat", [], {"x-stage": "beta-2", "x-app": ""}).name == "beta"
+    assert policy.rule_for("m", "t", "chat", [], {"x-stage": "beta-2"}).name == "default"
+    assert [Match(tag="a").asks_the_call, Match(header={"a": "b"}).asks_the_call] == [True, True]
+    assert not Match(model="m", tenant="t", endpoint="chat").asks_the_call
+
+
+def test_one_key() -> None:
+    """A key is given itself or by its digest, never both and never neither."""
+    for given in ({}, {"key": "k" * 16, "hash": "sha256:" + "0" * 64}):
+        with pytest.raises(ValidationError, match="exactly one of key and hash"):
+            Key.model_validate({"name": "a", "tenant": "t", **given})
+
+
+def test_a_price_says_something() -> None:
+    """A price without its line for input is refused, and so is one beside a machine: a call has one price."""
+    with pytest.raises(ValidationError, match="line for input"):
+        Price(output=1)
+    with pytest.raises(ValidationError, match="one price"):
+        Upstream.model_validate({"url": "http://a/v1", "machine": {"usd_per_hour": 1}, "prices": {"*": {"input": 1}}})
 
 
 def test_the_rule_when_none_fits() -> None:

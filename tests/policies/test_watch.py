@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from policies.document import read_text
 from policies.watch import Watcher
 
 
@@ -63,6 +65,31 @@ def test_a_swapped_folder(tmp_path: Path) -> None:
     (tmp_path / "..data_tmp").symlink_to("two")
     (tmp_path / "..data_tmp").replace(tmp_path / "..data")
     assert [watcher.changed(), watcher.changed()] == [True, False]
+
+
+def kubelet_writes(volume: Path, stamp: str, text: str) -> None:
+    """Put a new version of a ConfigMap in place as kubelet's atomic writer does, and remove the one before."""
+    before = os.path.realpath(volume / "..data")
+    (volume / f"..{stamp}").mkdir(mode=0o755)
+    (volume / f"..{stamp}" / "policy.yaml").write_text(text)
+    (volume / "..data_tmp").symlink_to(f"..{stamp}")
+    (volume / "..data_tmp").rename(volume / "..data")
+    if not (volume / "policy.yaml").is_symlink():
+        (volume / "policy.yaml").symlink_to("..data/policy.yaml")
+    if before != str(volume / "..data"):
+        shutil.rmtree(before)
+
+
+def test_a_configmap_that_is_updated(tmp_path: Path) -> None:
+    """Each update of a mounted ConfigMap is told once, and what is read then is the new text, never a part of it."""
+    kubelet_writes(tmp_path, "2026_11_21_08_00_00.1", "a: 1\n")
+    watcher = Watcher(tmp_path / "policy.yaml")
+    for number in range(2, 6):
+        assert not watcher.changed()
+        kubelet_writes(tmp_path, f"2026_11_21_08_00_00.{number}", f"a: {number}\n")
+        assert [watcher.changed(), watcher.changed()] == [True, False]
+        assert read_text(tmp_path / "policy.yaml") == f"a: {number}\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["..2026_11_21_08_00_00.5", "..data", "policy.yaml"]
 
 
 def test_a_file_that_comes_back(tmp_path: Path) -> None:

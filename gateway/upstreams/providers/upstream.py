@@ -91,6 +91,9 @@ class ProviderUpstream:
         keywords = self._keywords(call, model)
         attempt = Attempt(self._name, model, loop.time())
         call.trace.attempts.append(attempt)
+        if (span := call.trace.span) is not None:
+            told = {"traceparent": span.header(len(call.trace.attempts)).decode()}
+            keywords["extra_headers"] = {**keywords.get("extra_headers", {}), **told}
         patience = self._patience(call)
         exchange = Exchange(self._pool, self._settings.timeouts.connect, patience.heard)
         if self._is_wired(call.endpoint):

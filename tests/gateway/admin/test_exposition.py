@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from gateway.admin.exposition import render
-from gateway.metrics import Metrics, Snapshot, Status
+from gateway.admin.exposition import build, render
+from gateway.counts import Snapshot, Status
+from gateway.families import FAMILIES, kind
+from gateway.metrics import Metrics
+from gateway.trace import Bill
 from tests.gateway.ledger.traces import answered, hit, refused
 
 NOW = 1000.0
@@ -145,3 +148,46 @@ def test_hits_are_counted_by_kind() -> None:
     labels = {"kind": "exact", "endpoint": "chat", "model": "small"}
     assert page["sluice_cache_calls_total", tuple(sorted(labels.items()))] == 2
     assert page["sluice_cache_saved_tokens_total", (("kind", "exact"), ("model", "small"))] == 240
+
+
+def test_every_family_is_on_the_page_and_no_other() -> None:
+    """The page shows what `families` names: each name once, with its type."""
+    families = list(parse(render([worker(0)], NOW)[0].decode()))
+    told = {(f"{f.name}_total" if f.type == "counter" else f.name): f.type for f in families}
+    assert told == {family.name: kind(family) for family in FAMILIES}
+
+
+def test_money_is_on_the_page() -> None:
+    """What a call cost, and what it lost beside what it saved."""
+    lines = (("exact", 0.5, "measured"), ("overhead", -0.25, "estimated"))
+    metrics = Metrics()
+    metrics.count(answered(bill=Bill(1.0, 1.25, 0.25, 0.0, "measured", lines), team="search"))
+    page = samples(worker(0, metrics), worker(1, metrics))
+    assert page["sluice_spend_usd_total", (("key", "app"), ("team", "search"), ("tenant", "acme"))] == 2
+    assert page["sluice_saved_usd_total", (("how", "measured"), ("technique", "exact"))] == 1
+    assert page["sluice_lost_usd_total", (("how", "estimated"), ("technique", "overhead"))] == 0.5
+
+
+def test_a_refused_edit_shows_until_it_is_mended() -> None:
+    """One worker that refuses the file's edit is enough; the time is when the policy in force came in."""
+    well: Status = {"policy": "v1", "refusal": "", "policy_at": 900.0}
+    page = samples(worker(0, status=well), worker(1, status={**well, "refusal": "line 3", "policy_at": 901.5}))
+    assert page["sluice_policy_last_reload_successful", ()] == 0
+    assert page["sluice_policy_last_reload_timestamp_seconds", ()] == 901.5
+    assert samples(worker(0, status=well))["sluice_policy_last_reload_successful", ()] == 1
+
+
+def test_the_page_tells_of_version_and_workers() -> None:
+    """The version installed, workers that live, and spans that were lost, where any are made."""
+    page = samples(worker(0, status={"spans_dropped": 7}), worker(1, at=NOW - 60))
+    assert page["sluice_build_info", (("version", build()),)] == 1
+    assert page["sluice_workers", ()] == 1
+    assert page["sluice_spans_dropped_total", (("worker", "0"),)] == 7
+
+
+def test_each_worker_tells_how_its_records_reach_the_fleet() -> None:
+    """A Redis that takes no records shows, with what waits and what was given up; without one there is no series."""
+    ill = {"state": "failing", "reason": "no answer", "backlog": 7, "dropped": 2}
+    page = samples(worker(0, status={"fleet": ill}), worker(1, status={"fleet": {}}))
+    found = {name: value for (name, labels), value in page.items() if name.startswith("sluice_fleet_")}
+    assert found == {"sluice_fleet_up": 0, "sluice_fleet_queue": 7, "sluice_fleet_dropped_total": 2}

@@ -295,3 +295,13 @@ def test_a_full_buffer_holds_few_requests(tmp_path: Path) -> None:
     assert huge.identity is None
     assert sum(trace.identity is not None for trace in traces) == MOST - 1
     journal.close()
+
+
+def test_watchers_see_every_trace(tmp_path: Path) -> None:
+    """Whoever watches is given each call that has ended, in the journal's own time."""
+    seen: list[str] = []
+    journal = Journal(State(tmp_path), watchers=[lambda trace: seen.append(trace.id)])
+    journal.add(answered("a"))
+    journal.add(hit("b"))
+    journal.tick()
+    assert seen == ["a", "b"]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.reader import TOP, Filters, LedgerReader, LedgerUnavailable
+from gateway.ledger.filters import Filters
+from gateway.ledger.reader import TOP, LedgerReader, LedgerUnavailable
 from gateway.ledger.rows import row
 from gateway.ledger.store import Store
 from gateway.trace import Trace, Usage

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 import pytest
 
 from gateway.ledger.rows import COLUMNS, cleaned, row
+from gateway.ledger.story import read
 from gateway.trace import COALESCED, MISS, STALE, Attempt, Trace
 from tests.gateway.ledger.traces import answered, hit, refused
 
@@ -49,7 +49,8 @@ def test_the_last_upstream_asked_is_named_even_if_it_failed() -> None:
 
 def test_the_story_tells_each_attempt() -> None:
     """Attempts are told in ms since the call began, with usage; notes as written."""
-    story = orjson.loads(record(answered())["story"])
+    found = record(answered())
+    story = read(found["story"], found)
     attempt = story["attempts"][0]
     assert attempt["started_ms"] == pytest.approx(10)
     assert attempt["first_byte_ms"] == pytest.approx(100)
@@ -72,7 +73,7 @@ def test_a_hit_names_who_made_its_answer() -> None:
     found = record(hit())
     assert (found["cache"], found["age_s"], found["saved_tokens"]) == ("exact", 30, 120)
     assert (found["answered_model"], found["upstream"], found["attempts"]) == ("small-q8", "", 0)
-    assert orjson.loads(found["story"])["source"] == {"model": "small-q8", "upstream": "local"}
+    assert read(found["story"], found)["source"] == {"model": "small-q8", "upstream": "local"}
 
 
 def test_a_call_without_a_cache_saves_nothing() -> None:
@@ -80,7 +81,7 @@ def test_a_call_without_a_cache_saves_nothing() -> None:
     for trace, kind in ((answered(cache=MISS), "miss"), (refused(), "bypass")):
         found = record(trace)
         assert (found["cache"], found["age_s"], found["saved_tokens"]) == (kind, None, 0)
-        assert "source" not in orjson.loads(found["story"])
+        assert "source" not in read(found["story"], found)
 
 
 def test_kept_parts_of_an_answer_are_counted() -> None:

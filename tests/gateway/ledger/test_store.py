@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger.retention import Retention
 from gateway.ledger.rows import Row, row
 from gateway.ledger.schema import MIGRATIONS, open_ledger
-from gateway.ledger.store import WIDE, Retention, Store
+from gateway.ledger.store import Store
+from gateway.ledger.wide import WIDE
 from tests.gateway.ledger.traces import answered
 
 
@@ -32,7 +34,7 @@ def impatient(path: Path) -> sqlite3.Connection:
 @contextmanager
 def store_in(folder: Path, retention: Retention | None = None) -> Iterator[Store]:
     """A store whose clock stands at 2000."""
-    store = Store(folder / "ledger.sqlite", retention, connect=impatient, clock=lambda: 2000.0)
+    store = Store(folder / "ledger.sqlite", retention, connect=impatient, clock=lambda: 2000.0, steady=lambda: 2000.0)
     try:
         yield store
     finally:
@@ -202,7 +204,7 @@ def test_a_later_releases_file_is_told(tmp_path: Path) -> None:
 
 def test_old_rows_are_removed(tmp_path: Path) -> None:
     """Rows older than the days kept go; the others stay."""
-    with store_in(tmp_path, Retention(days=990.5 / 86400, batch=3, batches=2)) as store:
+    with store_in(tmp_path, Retention(seconds=990.5, batch=3, batches=2)) as store:
         store.write(rows(20))
         store.prune()
         assert len(ids(tmp_path)) == 14, "only so many batches at a time"
@@ -212,7 +214,7 @@ def test_old_rows_are_removed(tmp_path: Path) -> None:
 
 def test_rows_over_the_bound_are_removed(tmp_path: Path) -> None:
     """The oldest go when there are too many."""
-    with store_in(tmp_path, Retention(rows=5, batch=4, batches=10)) as store:
+    with store_in(tmp_path, Retention(records=5, batch=4, batches=10)) as store:
         store.write(rows(20))
         store.prune()
     assert ids(tmp_path) == [f"req_{i}" for i in range(15, 20)]

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from gateway import sse
 from gateway.call import Call, Caller, Reply, Target
 from gateway.errors import BadRequest, DeadlinePassed, UpstreamFailed
+from gateway.telemetry.context import SpanIds
 from gateway.trace import Attempt, Trace, Usage
 from gateway.upstreams.providers.library import litellm
 from gateway.upstreams.providers.upstream import WIRED, WIRED_EMBEDDINGS, ProviderUpstream, warm_up
@@ -700,3 +701,14 @@ def test_upstream_without_a_provider_is_refused() -> None:
     """An upstream of another kind cannot be built into this one."""
     with pytest.raises(ValueError, match="names no provider"):
         ProviderUpstream("x", Upstream(url="http://localhost:1/v1"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_traced_call_tells_the_provider(stream: bool) -> None:  # noqa: FBT001 - a test's parameter
+    """Where calls are traced, the provider gets the id of its attempt's span beside the policy's headers."""
+    async with FakeAnthropic() as provider:
+        call = chat(stream=stream)
+        call.trace.span = SpanIds(5, 0x70000, None, is_sampled=True)
+        await read(await upstream(provider.url)(call))
+    (asked,) = provider.requests
+    assert asked.headers["traceparent"] == "00-00000000000000000000000000000005-0000000000070001-01"
