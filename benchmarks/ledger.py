@@ -3,8 +3,8 @@
     sluice bench ledger             throughput with the ledger over throughput of a worker that keeps no record
     sluice bench ledger --pages     each of the dashboard's questions, over a million records
 
-Calls are plain, of 1.7 KB, passed on without a cache: the lightest there are, so the ledger's share is the largest. Both
-workers stand at once on one core and are measured in turn, each repetition beginning with the other one. A worker
+Calls are plain, of 1.7 KB, passed on without a cache: the lightest there are, so the ledger's share is the largest.
+Both workers stand at once on one core and are measured in turn, each repetition beginning with the other one. A worker
 without records does nothing at all with a call that ended: no row, no sums, no metrics.
 """
 
@@ -158,7 +158,7 @@ def questions(reader: LedgerReader, now: float) -> list[tuple[str, Callable[[], 
         ("overview, 30 d, one tenant", partial(reader.overview, month, now, acme)),
         ("overview, 24 h, one tag (rows)", partial(reader.overview, now - _DAY, now, Filters(tag="eval"))),
         ("search, newest", reader.search),
-        ("search, newest of a tenant and an outcome", partial(reader.search, 50, None, Filters(outcome="timeout"))),
+        ("search, newest of an outcome", partial(reader.search, 50, None, Filters(outcome="timeout"))),
         ("search, dearest", partial(reader.search, 50, None, None, "dearest")),
         ("search, slowest", partial(reader.search, 50, None, None, "slowest")),
         ("search, a whole id", partial(reader.search, 50, None, Filters(q=newest["id"]))),

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--forget", action="store_true")
     args = parser.parse_args(argv)
     if args.forget:
-        worker.Journal = Forgetful  # type: ignore[misc] # a worker makes its own journal; this process has no other
+        worker.Journal = Forgetful  # type: ignore[attr-defined] # a worker makes its own; this process has no other
     settings = Settings(port=args.port, policy=args.policy, state=args.state)
     listening = socket.create_server(("127.0.0.1", args.port), backlog=2048)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

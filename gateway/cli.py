@@ -14,6 +14,7 @@ from gateway.explain import Asked
 from gateway.explain import explain as explain_call
 from gateway.keys_command import keys_app
 from gateway.logs import Format, set_up
+from gateway.ledger_command import ledger_app, profile
 from gateway.policy_command import policy_app
 from gateway.prices_command import prices_app
 from gateway.serve import CannotServe, Serve
@@ -32,7 +33,9 @@ bench_app = typer.Typer(help="Our own benchmarks, each with peers and controls."
 app.add_typer(bench_app, name="bench")
 app.add_typer(cache_app, name="cache")
 app.add_typer(policy_app, name="policy")
+app.add_typer(ledger_app, name="ledger")
 app.add_typer(prices_app, name="prices")
+app.command()(profile)
 app.add_typer(keys_app, name="keys")
 
 PolicyOption = Annotated[Path, typer.Option("--policy", envvar="SLUICE_POLICY", help="The policy file.")]
@@ -159,6 +162,14 @@ def bench_cache(context: typer.Context) -> None:
 def bench_flight(context: typer.Context) -> None:
     """Equal calls at once over real gateways, and what calls wait for when their Redis falls silent or dies."""
     _bench("benchmarks.flight", context.args)
+
+
+@bench_app.command(
+    "ledger", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def bench_ledger(context: typer.Context) -> None:
+    """What recording every call costs; with --pages, how long pages take over a million records."""
+    _bench("benchmarks.ledger", context.args)
 
 
 @bench_app.command(

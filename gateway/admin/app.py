@@ -23,10 +23,11 @@ from gateway.admin.keys import routes as key_routes
 from gateway.admin.page import page
 from gateway.admin.policies import Checker
 from gateway.admin.policies import routes as version_routes
+from gateway.admin.records import routes as record_routes
 from gateway.admin.workers import caches_of, engines, living, policy_of, read_workers, upstreams_of
 from gateway.errors import BadRequest, GatewayError, NoSuchMethod, NoSuchPath
 from gateway.keys.registry import opened as opened_keys
-from gateway.ledger.reader import Filters, LedgerReader, LedgerUnavailable
+from gateway.ledger import Filters, LedgerReader, LedgerUnavailable
 from gateway.state import State
 from policies.shown import shown
 
@@ -102,6 +103,7 @@ def create_app(
     for more in (
         key_routes(partial(opened_keys, state.dir, redis_url)),
         version_routes(state.dir, policy_path, check),
+        record_routes(plane.ledger),
     ):
         app.router.routes.extend(more.routes)  # one table of routes, which a test walks
     for kind in (GatewayError, RequestValidationError, HTTPException, Exception):
@@ -117,7 +119,7 @@ class _Plane:
         self._state = state
         self._policy = policy_path
         self._redis_url = redis_url
-        self._ledger = LedgerReader(state.ledger)
+        self.ledger = LedgerReader(state.ledger)
 
     def home(self) -> Response:
         return Response(page(), media_type="text/html; charset=utf-8")
@@ -126,7 +128,7 @@ class _Plane:
         return _json({"status": "ok"})
 
     def stats(self, since: Since = None) -> Response:
-        return _json(self._ledger.stats(time.time() - DAY if since is None else since))
+        return _json(self.ledger.stats(time.time() - DAY if since is None else since))
 
     def requests(
         self,
@@ -138,12 +140,12 @@ class _Plane:
         outcome: Name = None,
         cache: Kind = None,
     ) -> Response:
-        found = self._ledger.recent(limit, before, Filters(model, tenant, upstream, outcome, cache))
+        found = self.ledger.recent(limit, before, Filters(model, tenant, upstream, outcome, cache))
         more = found[-1]["seq"] if len(found) == limit else None
         return _json({"requests": found, "before": more})  # `before` asks for the next page; null on the last
 
     def request(self, id: Id) -> Response:  # noqa: A002 - the name in the path
-        found = self._ledger.one(id)
+        found = self.ledger.one(id)
         if found is None:
             raise NoSuchRecord("The ledger has no call of this id: it is too old, was lost, or never was.", param="id")
         return _json(found)
@@ -161,7 +163,7 @@ class _Plane:
         now = time.time()
         since = now - DAY if since is None else since
         try:
-            kinds = self._ledger.caches(since)
+            kinds = self.ledger.caches(since)
         except LedgerUnavailable:
             kinds = None  # what the workers say of their caches is worth telling all the same
         workers = caches_of(living(read_workers(self._state), now))

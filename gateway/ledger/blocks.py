@@ -15,6 +15,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from zlib import crc32
 
 from gateway.ledger.rows import COLUMNS, Row
@@ -117,5 +118,5 @@ def spread_out(stretches: Sequence[Stretch], most: int) -> list[Stretch]:
     if rows <= most:
         return list(stretches)
     share = most / rows
-    chosen = [s for n, s in enumerate(reversed(stretches)) if int((n + 1) * share) > int(n * share) or n == 0]
+    chosen = [s for n, s in enumerate(reversed(stretches)) if ceil((n + 1) * share) > ceil(n * share)]
     return chosen[::-1]

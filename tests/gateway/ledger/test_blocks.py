@@ -26,7 +26,7 @@ def test_every_id_is_found_however_it_was_written(tmp_path: Path) -> None:
                  for i in range(number) for seq in blocks.places(db, f"req_{i}")]  # fmt: skip
         kept = db.execute("SELECT first, last, typeof(ids), length(ids) FROM blocks ORDER BY first").fetchall()
     assert set(found) == {f"req_{i}" for i in range(number)}
-    assert [tuple(block) for block in kept][0] == (1, 1000, "blob", 4000)
+    assert tuple(kept[0]) == (1, 1000, "blob", 4000)
     assert all(length == 4 * (last - first + 1) for first, last, _, length in kept)
     assert len(kept) == 4
 

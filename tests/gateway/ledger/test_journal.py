@@ -16,8 +16,9 @@ import pytest
 
 from caching.identity import Identifier, Identity, Scope
 from caching.misses import FIRST, SAME, Misses
-from gateway.ledger.journal import Journal
+from gateway.ledger.journal import CONTENT, Journal
 from gateway.ledger.reader import LedgerReader
+from gateway.ledger.retention import Retention
 from gateway.ledger.schema import open_ledger
 from gateway.ledger.store import Store
 from gateway.ledger.why import LONGEST, MOST, Explainer
@@ -305,3 +306,51 @@ def test_watchers_see_every_trace(tmp_path: Path) -> None:
     journal.add(hit("b"))
     journal.tick()
     assert seen == ["a", "b"]
+
+
+def test_contents_reach_the_file(tmp_path: Path) -> None:
+    """What a policy records of a call is shown with it, and with no other."""
+    state = State(tmp_path)
+    journal = Journal(state)
+    journal.add(answered("plain"))
+    journal.add(answered("recorded", content=(b'{"prompt": "hi"}', b"\xff answer")))
+    journal.tick()
+    journal.close()
+    reader = LedgerReader(state.ledger)
+    plain, recorded = reader.one("plain"), reader.one("recorded")
+    assert plain is not None
+    assert recorded is not None
+    assert plain["content"] is None
+    assert recorded["content"] == {"request": '{"prompt": "hi"}', "answer": "\ufffd answer"}
+
+
+def test_a_full_buffer_holds_few_contents(tmp_path: Path) -> None:
+    """Past so many bytes that wait, records go without their contents and say so; written ones make room again."""
+    state = State(tmp_path)
+    journal = Journal(state)
+    third = (b"x" * (CONTENT // 3), b"")
+    traces = [answered(f"req_{i}", content=third) for i in range(5)]
+    for trace in traces:
+        journal.add(trace)
+    assert [trace.content is not None for trace in traces] == [True, True, True, False, False]
+    journal.tick()
+    again = answered("again", content=third)
+    journal.add(again)
+    assert again.content is not None
+    journal.close()
+    found = LedgerReader(state.ledger).one("req_4")
+    assert found is not None
+    assert found["content"] is None
+    assert found["story"]["notes"][-1][0] == "record"
+
+
+def test_retention_follows_the_policy(tmp_path: Path) -> None:
+    """An edit of the policy changes how many records the next round keeps."""
+    state = State(tmp_path)
+    journal = Journal(state)
+    for i in range(1500):
+        journal.add(answered(f"req_{i}"))
+    journal.retain(Retention(records=1000))
+    journal.tick()
+    journal.close()
+    assert len(LedgerReader(state.ledger).recent(5000)) == 1000

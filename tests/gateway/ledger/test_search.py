@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from gateway.trace import Bill, Trace
 from tests.gateway.ledger.traces import answered, refused
 
 
-def priced(id: str, cost: float | None, **fields: object) -> Trace:  # noqa: A002 - the field's name
+def priced(id: str, cost: float | None, **fields: Any) -> Trace:  # noqa: A002 - the field's name
     """A call that cost so much."""
     return answered(id, bill=Bill(cost, cost, 0.0, None, "measured"), **fields)
 
