@@ -165,7 +165,7 @@ class Serve:
             "parent": os.getpid(),
             "log-format": settings.log_format,
         }
-        paths = {"state": settings.state, "policy": settings.policy}
+        paths = {"state": settings.state, "policy": settings.policy, "hello": self._hello()}
         words = [word for name, value in {**options, **paths}.items() for word in (f"--{name}", str(value))]
         words += [word for path in settings.gguf for word in ("--gguf", str(path))]
         command = [sys.executable, "-P", "-m", "gateway.admin", *words]
@@ -199,21 +199,28 @@ class Serve:
 
     def _banner(self) -> str:
         settings = self._settings
-        base = f"http://{_shown(settings.host)}:{settings.port}/v1"
         return "\n".join(
             [
                 "",
-                f"  base URL     {base}",
+                f"  base URL     {self._base}",
                 f"  admin URL    http://{_shown(settings.admin_host)}:{settings.admin_port}",
                 f"  admin token  {self._state.admin_token()}",
                 f"  policy       {settings.policy}",
                 "",
                 "Try it:",
                 "",
-                f"  {_curl(base, self._loaded, with_key=self._ring.had_keys)}",
+                f"  {self._hello()}",
                 "",
             ]
         )
+
+    @property
+    def _base(self) -> str:
+        return f"http://{_shown(self._settings.host)}:{self._settings.port}/v1"
+
+    def _hello(self) -> str:
+        """A line that works when pasted."""
+        return _curl(self._base, self._loaded, with_key=self._ring.had_keys)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True

@@ -9,7 +9,8 @@
     records     what calls cost and saved, searched and exported
     dashboard/  the pages
     exposition  the workers' counts as Prometheus reads them
-    page        what a browser gets at /
+    login       the form by which a browser shows the token, and its session
+    page        what is where, at /api
 
 Run it with `python -m gateway.admin`; `sluice serve` does.
 """

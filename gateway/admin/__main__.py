@@ -13,6 +13,7 @@ import uvicorn
 
 from gateway.admin import REDIS_URL_ENV
 from gateway.admin.app import create_app
+from gateway.admin.dashboard.site import HELLO
 from gateway.ledger.following import follower
 from gateway.logs import Format, set_up
 from gateway.state import State
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
         return load_text(text, given.policy, environ, given.gguf)
 
     config = uvicorn.Config(
-        create_app(state, given.policy, state.admin_token(), url, check=check),
+        create_app(state, given.policy, state.admin_token(), url, check=check, hello=given.hello),
         host=given.host,
         port=given.port,
         log_config=None,
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8081)
     parser.add_argument("--state", type=Path, required=True, help="the state directory")
     parser.add_argument("--policy", type=Path, required=True, help="the policy file, to show it")
+    parser.add_argument("--hello", default=HELLO, help="a line to paste that makes a first call")
     parser.add_argument("--log-format", choices=list(Format), default=Format.TEXT)
     parser.add_argument("--gguf", type=Path, action="append", default=[], help="as given to serve")
     parser.add_argument(

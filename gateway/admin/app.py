@@ -17,11 +17,13 @@ from starlette.exceptions import HTTPException
 from caching.errors import StoreUnavailable
 from caching.stores import Selection
 from gateway.admin.caches import opened
+from gateway.admin.dashboard.site import HELLO, Site, install
+from gateway.admin.dashboard.source import source_of
 from gateway.admin.exposition import render
 from gateway.admin.guard import Guard
 from gateway.admin.keys import routes as key_routes
 from gateway.admin.page import page
-from gateway.admin.policies import Checker
+from gateway.admin.policies import HISTORY, Checker
 from gateway.admin.policies import routes as version_routes
 from gateway.admin.records import routes as record_routes
 from gateway.admin.workers import caches_of, engines, living, policy_of, read_workers, upstreams_of
@@ -29,6 +31,7 @@ from gateway.errors import BadRequest, GatewayError, NoSuchMethod, NoSuchPath
 from gateway.keys.registry import opened as opened_keys
 from gateway.ledger import Filters, LedgerReader, LedgerUnavailable
 from gateway.state import State
+from policies.history import History
 from policies.shown import shown
 
 DAY = 86400.0
@@ -78,17 +81,30 @@ class PurgeOrder(BaseModel):
         return self
 
 
+def no_check(text: str) -> object:
+    """Let any text pass; whoever reads the file will say what is wrong with it."""
+    return text
+
+
 def create_app(
-    state: State, policy_path: Path, token: str, redis_url: str = "", *, check: Checker | None = None
+    state: State,
+    policy_path: Path,
+    token: str,
+    redis_url: str = "",
+    *,
+    check: Checker = no_check,
+    hello: str = HELLO,
 ) -> FastAPI:
     """The admin plane over one state directory, one policy file and, if the workers share one, a Redis.
 
-    `check` says whether a policy's text could come into force. Raises ValueError if the token is empty.
+    `check` says whether a policy's text could come into force; `hello` is a line to paste that makes a first call.
+    Raises ValueError if the token is empty.
     """
     plane = _Plane(state, policy_path, redis_url)
+    keys = partial(opened_keys, state.dir, redis_url)
     app = FastAPI(title="Sluice admin", docs_url=None, redoc_url=None, openapi_url=None)
     for path, answer in (
-        ("/", plane.home),
+        ("/api", plane.home),
         ("/api/stats", plane.stats),
         ("/api/requests", plane.requests),
         ("/api/requests/{id}", plane.request),
@@ -101,13 +117,15 @@ def create_app(
         app.add_api_route(path, answer, methods=["GET"], response_model=None)
     app.add_api_route("/api/cache/purge", plane.purge, methods=["POST"], response_model=None)
     for more in (
-        key_routes(partial(opened_keys, state.dir, redis_url)),
+        key_routes(keys),
         version_routes(state.dir, policy_path, check),
         record_routes(plane.ledger),
     ):
         app.router.routes.extend(more.routes)  # one table of routes, which a test walks
     for kind in (GatewayError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _failed)
+    source = source_of(state, policy_path, History(state.dir / HISTORY), check, keys)
+    install(app, Site(source, hello))
     app.add_middleware(Guard, token=token)
     return app
 

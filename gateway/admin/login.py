@@ -145,5 +145,6 @@ def _document(title: str, body: str, head: str = "") -> bytes:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>{head}'
+        '<link rel="icon" href="data:,">'
         f"<style>{_STYLE}</style></head><body>{body}</body></html>"
     ).encode()

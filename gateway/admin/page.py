@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 PLACES = (
+    ("/", "the dashboard; /login and /logout in a browser", ""),
+    ("/api", "this page", ""),
+    ("/api/overview", "sums, series, techniques, tops, latency, holdout", "since, until; filters as of /api/search"),
+    ("/api/search", "calls by what they have in common", "limit, before, order, q, tag, min_cost_usd, ..."),
+    ("/api/profile", "how each flow of calls behaves", "since, until, by"),
+    ("/api/export", "every call as a file", "format: csv or jsonl; filters as of /api/search"),
+    ("/export/{name}.csv", "a table of the dashboard", "name: requests, series, profile, model, upstream, ..."),
     ("/api/stats", "sums and latency percentiles of the last day", "since: Unix time"),
     ("/api/requests", "the newest calls, one line each", "limit, before, model, tenant, upstream, outcome, cache"),
     ("/api/requests/{id}", "one call: every upstream asked, and why", "id: the answer's x-request-id"),
@@ -47,7 +54,7 @@ def page() -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sluice admin</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>'
-        "<body><h1>Sluice</h1><p>The admin plane. It reads what the workers wrote. What changes something is a POST.</p>"
+        "<body><h1>Sluice</h1><p>The admin plane. It reads what the workers wrote. Only a POST changes anything.</p>"
         f"<table><thead><tr><th>Where</th><th>What</th><th>Takes</th></tr></thead><tbody>{rows}</tbody></table>"
         "</body></html>"
     )

@@ -26,6 +26,7 @@ class Filters:
     since: float | None = None
     until: float | None = None
     min_cost_usd: float | None = None
+    unknown: bool = False  # only those whose price is not known
 
     @property
     def flow(self) -> dict[str, str]:
@@ -35,7 +36,7 @@ class Filters:
     @property
     def is_of_flows(self) -> bool:
         """Say whether sums can tell these calls from others; times aside."""
-        return self.tag is None and self.q is None and self.min_cost_usd is None
+        return self.tag is None and self.q is None and self.min_cost_usd is None and not self.unknown
 
     def where(self) -> tuple[list[str], list[Any]]:
         """SQL conditions on `calls` and their values."""
@@ -50,6 +51,8 @@ class Filters:
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
+        if self.unknown:
+            conditions.append("cost_usd IS NULL")
         if self.q:
             conditions.append(f"({' OR '.join(f'instr(lower({name}), ?) > 0' for name in _LIKE)})")
             values += [self.q.lower()] * len(_LIKE)

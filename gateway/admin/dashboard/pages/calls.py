@@ -1,0 +1,191 @@
+"""Requests: a search over calls, the newest, the dearest or the slowest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from gateway.admin.dashboard import figures as f
+from gateway.admin.dashboard.address import View
+from gateway.admin.dashboard.data import ORDERS, Json
+from gateway.admin.dashboard.parts import Column, Part, badge, link, notice, table, wild
+
+PAGE = 50  # calls on a page
+
+_LABELS = {
+    "q": "Id or text",
+    "model": "Model",
+    "upstream": "Upstream",
+    "tenant": "Tenant",
+    "team": "Team",
+    "key": "Key",
+    "tag": "Tag",
+    "endpoint": "Endpoint",
+    "outcome": "Outcome",
+    "cache": "Cache",
+}
+_FIRST = ("q", "model", "upstream", "tenant", "outcome", "cache")
+_MORE = ("team", "key", "tag", "endpoint")
+_KNOWN = {
+    "endpoint": ["chat", "completions", "embeddings"],
+    "cache": ["exact", "stale", "coalesced", "miss", "bypass"],
+    "outcome": ["ok"],
+}
+_COLUMNS = (
+    Column("Began"),
+    Column("Model"),
+    Column("Upstream"),
+    Column("Tenant"),
+    Column("Outcome"),
+    Column("Cache"),
+    Column("Tokens in", is_number=True),
+    Column("Tokens out", is_number=True),
+    Column("Time", is_number=True),
+    Column("Cost", is_number=True),
+    Column("Saved", is_number=True),
+)
+
+
+def calls(view: View, found: list[Json]) -> Part:
+    """The page over one answer of the ledger."""
+    seen = found[:PAGE]
+    return [
+        *_notices(view),
+        _orders(view),
+        html.Div(
+            table(said(view, seen), _COLUMNS, [_row(view, record) for record in seen], empty=_empty(view)),
+            className="card calls",
+        ),
+        _pager(view, found),
+    ]
+
+
+def said(view: View, found: list[Json]) -> str:
+    """The page in one sentence."""
+    kind = "calls that match" if view.is_filtered else "calls"
+    return f"{len(found)} {kind}, the {view.order} first."
+
+
+def filters(view: View, found: list[Json]) -> Part:
+    """The form; what it offers are the names among the calls shown."""
+    fields = [_field(view, name, found) for name in _FIRST]
+    fields.append(
+        dmc.TextInput(
+            label="Cost at least, USD",
+            name="min_cost",
+            value=view.given.get("min_cost", ""),
+            size="xs",
+            w=120,
+            inputProps={"inputMode": "decimal"},
+        )
+    )
+    fields.append(html.Button("Search", type="submit", className="button main"))
+    if view.is_filtered:
+        fields.append(link("Clear", view.page_link("/requests"), css="button"))
+    more = [_field(view, name, found) for name in _MORE]
+    is_open: dict[str, Any] = {"open": True} if any(name in view.given for name in _MORE) else {}
+    fields.append(
+        html.Details([html.Summary("More"), html.Div(more, className="filters")], className="more", **is_open)
+    )
+    kept = View("", {k: v for k, v in view.given.items() if k in {"range", "since", "until", "live", "order"}}).link()
+    keep = wild(data_nav="1", data_keep=kept.removeprefix("?"))
+    return html.Form(fields, method="get", action="/requests", role="search", className="filters card", **keep)
+
+
+def _field(view: View, name: str, found: list[Json]) -> Part:
+    return dmc.Autocomplete(
+        label=_LABELS[name],
+        name=name,
+        value=view.given.get(name, ""),
+        data=_offers(name, found),
+        size="xs",
+        w=140,
+        limit=30,
+    )
+
+
+def _offers(name: str, found: list[Json]) -> list[str]:
+    if name == "q":
+        return []
+    if name == "tag":
+        return sorted({tag for record in found for tag in record.get("tags") or ()})
+    seen = {str(record[name]) for record in found if record.get(name)}
+    return sorted(seen | set(_KNOWN.get(name, ())))
+
+
+def _notices(view: View) -> list[Part]:
+    if view.given.get("unknown") != "1":
+        return []
+    text = ["Their prices are not known. ", link("Show all calls", view.link(unknown=None)), "."]
+    return [notice("Only calls at unknown price.", text, "warn")]
+
+
+def _orders(view: View) -> Part:
+    choices = [
+        link(
+            order.capitalize(),
+            view.link(order=None if order == "newest" else order, before=None),
+            current=order == view.order,
+        )
+        for order in ORDERS
+    ]
+    export = html.A("CSV", href="/export" + view.link("/requests.csv"), className="button", download="requests.csv")
+    return html.Div(
+        [html.Div(choices, className="choices", role="group", **wild(aria_label="Order")), export],
+        className="tools spaced",
+    )
+
+
+def _row(view: View, record: Json) -> list[Part]:
+    return [
+        link(f.clock(record["at"], view.now, view.zone), view.call_link(record["id"])),
+        _model(record),
+        record["upstream"] or f.NONE,
+        _whose(record),
+        outcome(record),
+        record["cache"] or f.NONE,
+        f.count(record["prompt_tokens"]),
+        f.count(record["completion_tokens"]),
+        f.duration(record["total_ms"]),
+        cost(record),
+        f.usd(record["saved_usd"]) if record.get("saved_usd") is not None else f.NONE,
+    ]
+
+
+def _model(record: Json) -> Part:
+    asked, answered = record["model"], record["answered_model"]
+    return asked if not answered or answered == asked else f"{asked} → {answered}"
+
+
+def _whose(record: Json) -> str:
+    return " / ".join(part for part in (record["tenant"], record.get("team"), record["key"]) if part)
+
+
+def outcome(record: Json) -> Part:
+    """How a call ended, as a word."""
+    is_good = record["outcome"] == "ok"
+    return badge(record["outcome"] or "none", "good" if is_good else "bad")
+
+
+def cost(record: Json) -> Part:
+    """What a call cost, or that nobody knows."""
+    usd: Any = record.get("cost_usd")
+    return badge(f.UNKNOWN, "warn") if usd is None else html.Span(f.usd(usd), title=f.exact_usd(usd))
+
+
+def _empty(view: View) -> str:
+    return "No call matches." if view.is_filtered else "No calls in this time."
+
+
+def _pager(view: View, found: list[Json]) -> Part:
+    """Older calls; of the dearest and the slowest there is one page, for the order has no place to go on from."""
+    links = []
+    if view.before is not None:
+        links.append(link("Back to the newest", view.link(before=None), css="button"))
+    if len(found) > PAGE and view.order == "newest":
+        links.append(link("Older calls", view.link(before=str(found[PAGE - 1]["seq"])), css="button"))
+    if len(found) > PAGE and view.order != "newest":
+        links.append(html.Span(f"The {PAGE} {view.order} calls. Filter or export to see more.", className="dim"))
+    return html.Div(links, className="tools")

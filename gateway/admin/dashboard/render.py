@@ -1,0 +1,113 @@
+"""From a view to a page: asks the source, and says so where it cannot answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.admin.dashboard import frame
+from gateway.admin.dashboard.address import PAGES, View
+from gateway.admin.dashboard.data import Json, Source
+from gateway.admin.dashboard.pages import call, calls, keys, overview, policy, profile, upstreams
+from gateway.admin.dashboard.parts import Part, notice
+from gateway.errors import GatewayError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A page's head and body, what a screen reader hears of it, and whether it failed."""
+
+    head: Part
+    page: Part
+    said: str
+    failed: bool = False
+
+
+def render(view: View, source: Source, hello: str) -> Rendered:
+    """The page of this view."""
+    title = "One call" if view.is_call else PAGES.get(view.path, "Not found")
+    try:
+        return _page_of(view)(view, title, source, hello)
+    except GatewayError as failure:
+        return Rendered(*frame.failed(view, title, failure.message), failure.message, failed=True)
+    except Exception:  # noqa: BLE001 - told of below
+        # A page draws what a file or another process wrote. One that cannot be drawn must say so, not stay as it was.
+        _log.exception("a page of the dashboard failed")
+        message = "The page could not be made; the log of the admin process says why."
+        return Rendered(*frame.failed(view, title, message), message, failed=True)
+
+
+def _page_of(view: View) -> Callable[[View, str, Source, str], Rendered]:
+    return _call if view.is_call else _PAGES.get(view.path, _nowhere)
+
+
+def _overview(view: View, title: str, source: Source, hello: str) -> Rendered:
+    found = source.calls.overview(view.query)
+    if not found["totals"]["calls"] and not view.is_filtered:
+        return Rendered(*frame.page(view, title, frame.welcome(hello)), "No calls in this time.")
+    gone = upstreams.gone(view, source.fleet.upstreams()["workers"])
+    return Rendered(*frame.page(view, title, [*gone, *overview.overview(view, found)]), overview.said(view, found))
+
+
+def _calls(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001 - as all of them
+    found = source.calls.search(view.query, view.order, calls.PAGE + 1, view.before)
+    body = calls.calls(view, found)
+    said = calls.said(view, found[: calls.PAGE])
+    return Rendered(*frame.page(view, title, body, tools=calls.filters(view, found)), said)
+
+
+def _call(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
+    record = source.calls.one(view.call)
+    if record is None:
+        return Rendered(*frame.page(view, title, call.missing(view)), "There is no such call.")
+    return Rendered(*frame.page(view, title, call.call(view, record, _prices(source))), call.said(record))
+
+
+def _prices(source: Source) -> list[Json]:
+    """The prices, for the words beside a bill; a call is shown without them, too."""
+    try:
+        return source.fleet.prices()
+    except GatewayError:
+        return []
+
+
+def _upstreams(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
+    told, prices = source.fleet.upstreams(), source.fleet.prices()
+    return Rendered(*frame.page(view, title, upstreams.upstreams(view, told, prices)), upstreams.said(told, prices))
+
+
+def _policy(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
+    state, versions = source.policies.state(), source.policies.versions()
+    older, newer = view.given.get("older"), view.given.get("newer")
+    difference = source.policies.difference(older, newer) if older and newer else None
+    return Rendered(*frame.page(view, title, policy.policy(view, state, versions, difference)), policy.said(state))
+
+
+def _profile(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
+    found = source.calls.profile(view.since, view.until, view.by)
+    return Rendered(*frame.page(view, title, profile.profile(view, found)), profile.said(view, found))
+
+
+def _keys(view: View, title: str, source: Source, hello: str) -> Rendered:
+    if source.keys is None:
+        return _nowhere(view, title, source, hello)
+    found = source.keys.list()
+    return Rendered(*frame.page(view, title, keys.keys(view, found)), keys.said(found))
+
+
+def _nowhere(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
+    text = notice("There is no such page.", "The navigation above says what there is.", "warn")
+    return Rendered(*frame.page(view, title, text), "There is no such page.")
+
+
+_PAGES: dict[str, Callable[[View, str, Source, str], Rendered]] = {
+    "/": _overview,
+    "/requests": _calls,
+    "/upstreams": _upstreams,
+    "/policy": _policy,
+    "/profile": _profile,
+    "/keys": _keys,
+}
