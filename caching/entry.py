@@ -24,7 +24,7 @@ from caching.forms import Answer
 
 MAGIC = b"SLCE"
 VERSION = 2
-USD_PER_SECOND = 1 / 3600  # what a second of upstream time counts where no price is known: a machine at a dollar an hour
+USD_PER_SECOND = 1 / 3600  # a second of upstream time where no price is known: a machine at a dollar an hour
 CLOCK_SLACK = 60.0  # seconds two machines' clocks may differ; an entry from further ahead has outlived a clock jump
 
 _FRAME = struct.Struct(">4sBI")

@@ -13,8 +13,8 @@ from gateway.cache_command import STATE, RedisOption, StateOption, cache_app
 from gateway.explain import Asked
 from gateway.explain import explain as explain_call
 from gateway.keys_command import keys_app
-from gateway.logs import Format, set_up
 from gateway.ledger_command import ledger_app, profile
+from gateway.logs import Format, set_up
 from gateway.policy_command import policy_app
 from gateway.prices_command import prices_app
 from gateway.serve import CannotServe, Serve

@@ -23,7 +23,7 @@ from caching.misses import FIRST, explained, nearest
 from caching.stores import Store
 from gateway import wire, wishes
 from gateway.admin.caches import opened, where
-from gateway.build import Kind, Step, Tools, plan
+from gateway.build import Kind, Step, plan
 from gateway.call import Call, Caller, Reply
 from gateway.errors import GatewayError, NotCached
 from gateway.runtime import Pipeline, Runtime, Way
