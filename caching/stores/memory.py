@@ -160,8 +160,8 @@ def _packed(entry: Entry) -> Packed:
 def _unpacked(key: bytes, packed: Packed) -> Entry:
     form = packed[-1]
     answer = form if isinstance(form, Answer) else Answer.of_plain(form, is_proven=packed[-2])
-    before: tuple[Any, ...] = (key, *packed[:_ANSWER])
-    return Entry(*before, answer, *packed[_ANSWER:_WEIGHT])
+    fields: tuple[Any, ...] = (key, *packed[:_ANSWER], answer, *packed[_ANSWER:_WEIGHT])
+    return Entry(*fields)
 
 
 def _weight(_key: bytes, packed: Packed) -> int:
