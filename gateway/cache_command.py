@@ -13,19 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from caching.errors import StoreUnavailable
 from caching.stores import Purged, Selection
 from gateway.admin.caches import opened, where
+from gateway.options import STATE, RedisOption, StateOption
 from policies.scalars import Lifetime
 
 _T = TypeVar("_T")
 _AGE: TypeAdapter[float] = TypeAdapter(Lifetime)
 
 cache_app = typer.Typer(help="The cache: what it holds, and how to make it forget.", no_args_is_help=True)
-
-StateOption = Annotated[Path, typer.Option("--state", envvar="SLUICE_STATE", help="The gateway's state folder.")]
-RedisOption = Annotated[
-    str,
-    typer.Option("--redis-url", envvar="SLUICE_REDIS_URL", help="The Redis the gateway keeps its answers in, if any."),
-]
-STATE = Path(".sluice")
 
 
 def _age(text: str) -> float:

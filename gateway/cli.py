@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from gateway.cache_command import STATE, RedisOption, StateOption, cache_app
+from gateway.cache_command import cache_app
 from gateway.explain import Asked
 from gateway.explain import explain as explain_call
 from gateway.keys_command import keys_app
 from gateway.ledger_command import ledger_app, profile
 from gateway.logs import Format, set_up
+from gateway.options import STATE, PolicyOption, RedisOption, StateOption
 from gateway.policy_command import policy_app
 from gateway.prices_command import prices_app
 from gateway.serve import CannotServe, Serve
@@ -37,8 +38,6 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(prices_app, name="prices")
 app.command()(profile)
 app.add_typer(keys_app, name="keys")
-
-PolicyOption = Annotated[Path, typer.Option("--policy", envvar="SLUICE_POLICY", help="The policy file.")]
 
 
 @app.command()

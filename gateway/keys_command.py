@@ -20,6 +20,7 @@ from gateway.keys.changes import revoke as revoking
 from gateway.keys.record import IssuedKey, digest, issue, new_secret
 from gateway.keys.registry import opened
 from gateway.keys.store import Decision, Snapshot
+from gateway.options import STATE, RedisOption, StateOption
 from policies.scalars import LONGEST_KEY, KeySecret, Lifetime
 
 _T = TypeVar("_T")
@@ -28,12 +29,6 @@ _SECRET: TypeAdapter[SecretStr] = TypeAdapter(KeySecret)
 COLUMNS = ("name", "key", "tenant", "team", "tags", "models", "created", "expires", "state")
 
 keys_app = typer.Typer(help="Keys that applications show: issue, list, revoke.", no_args_is_help=True)
-
-StateOption = Annotated[Path, typer.Option("--state", envvar="SLUICE_STATE", help="The gateway's state folder.")]
-RedisOption = Annotated[
-    str, typer.Option("--redis-url", envvar="SLUICE_REDIS_URL", help="The Redis that the gateways share, if any.")
-]
-STATE = Path(".sluice")
 
 
 def _lifetime(text: str) -> float:

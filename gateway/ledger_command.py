@@ -16,13 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.ledger import Filters, LedgerReader, LedgerUnavailable
 from gateway.ledger.profile import By
+from gateway.options import STATE, StateOption
 from gateway.state import State
 from policies.scalars import Lifetime
 
 ledger_app = typer.Typer(help="The ledger: what it holds of every call.", no_args_is_help=True)
 
 DAY = 86_400.0
-STATE = Path(".sluice")
 _AGE: TypeAdapter[float] = TypeAdapter(Lifetime)
 _NAMES = (
     "calls",
@@ -71,7 +71,6 @@ def moment(text: str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-StateOption = Annotated[Path, typer.Option("--state", envvar="SLUICE_STATE", help="The gateway's state folder.")]
 SinceOption = Annotated[
     float | None, typer.Option(parser=moment, metavar="TIME", help="Only calls from then on: 24h, 7d, 2027-01-31.")
 ]

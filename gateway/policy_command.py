@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cache_command import STATE, StateOption
+from gateway.options import STATE, PolicyOption, StateOption
 from gateway.settings import SHIPPED_POLICY
 from policies.difference import difference
 from policies.document import UnreadableError, read_text
@@ -26,7 +26,6 @@ policy_app = typer.Typer(
 import_app = typer.Typer(help="Make a policy of another gateway's configuration.", no_args_is_help=True)
 policy_app.add_typer(import_app, name="import")
 
-PolicyOption = Annotated[Path, typer.Option("--policy", envvar="SLUICE_POLICY", help="The policy file.")]
 VersionArgument = Annotated[str, typer.Argument(help="A version, or the name of one.")]
 HISTORY = "policies"  # in the state folder
 THE_FILE = "the file"

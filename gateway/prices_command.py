@@ -16,13 +16,12 @@ from gateway.money.prices import described
 from gateway.money.published import Harvest, Row, harvest, installed
 from gateway.money.table import FILE, BadTable, Book, Table, read, tariff_of, written
 from gateway.money.tariff import NAMES
+from gateway.options import STATE, StateOption
 
 prices_app = typer.Typer(
     help="The table of providers' prices: look into it, bring it up to date.", no_args_is_help=True
 )
 
-StateOption = Annotated[Path, typer.Option("--state", envvar="SLUICE_STATE", help="The gateway's state folder.")]
-STATE = Path(".sluice")
 OF_NOTE = frozenset({"openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere", "groq"})
 MOST_TOLD = 40  # changed prices that are written out
 LONGEST_WORD = 120
