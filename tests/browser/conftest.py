@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import Tab, tab, where
+from benchmarks.chromium import Tab, tab, where
 from tests.browser.upstream import BROKEN, upstream
 from tests.running import Gateway, gateway
 

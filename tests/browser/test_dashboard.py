@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.browser.chromium import Tab, tab
+from benchmarks.chromium import Tab, tab
 from tests.browser.conftest import HOSTILE, SHOTS, Stage, chromium, text_of
 
 HEADING = "document.querySelector('main h1').textContent"
