@@ -20,7 +20,22 @@ from gateway.ledger.rows import COLUMNS, Row, row
 from gateway.ledger.schema import open_ledger
 from gateway.ledger.store import INTO, account
 from gateway.ledger.sums import DAY, HOUR, SPANS, Sums
-from gateway.trace import BYPASS, COALESCED, EXACT, MISS, STALE, Attempt, Bill, Extra, Source, Trace, Usage
+from gateway.trace import (
+    BYPASS,
+    COALESCED,
+    EXACT,
+    HELD_OUT,
+    MISS,
+    NO_PART,
+    STALE,
+    TREATED,
+    Attempt,
+    Bill,
+    Extra,
+    Source,
+    Trace,
+    Usage,
+)  # fmt: skip
 
 _VARIANTS = 4000
 _BATCH = 5000
@@ -111,7 +126,7 @@ def _call(rng: random.Random) -> Trace:
         id="", at=0.0, started=100.0, endpoint="embeddings" if model == "embed" else "chat", tenant=tenant, key=key,
         team=_TEAMS[key], tags=rng.choice(_TAGS), model=model, rule=rng.choice(("default", "chat", "cheap")),
         policy="0123456789ab", streamed=model != "embed" and rng.random() < 0.5, request_bytes=rng.randint(300, 20_000),
-        status=200, outcome="ok", is_held_out=rng.random() < 0.02,
+        status=200, outcome="ok", holdout=HELD_OUT if rng.random() < 0.02 else TREATED,
     )  # fmt: skip
     kind = BYPASS if trace.is_held_out else rng.choices((MISS, EXACT, STALE, COALESCED, BYPASS), (60, 25, 1, 4, 10))[0]
     trace.cache = kind
@@ -172,7 +187,7 @@ def _bill(cost: float | None, baseline: float | None, lines: tuple[tuple[str, fl
 
 def _failed(trace: Trace, rng: random.Random) -> Trace:
     trace.outcome = rng.choice(_FAILURES)
-    trace.status, trace.cache, trace.is_held_out = _STATUS[trace.outcome], BYPASS, False
+    trace.status, trace.cache, trace.holdout = _STATUS[trace.outcome], BYPASS, NO_PART
     trace.first_byte = trace.ended = 100.0 + rng.uniform(0.001, 2.0)
     if trace.outcome == "model_not_found":
         trace.rule, trace.model = "", f"invented-{rng.randrange(1000)}"

@@ -53,6 +53,7 @@ class Entry:
     completion: int = 0  # of the tokens, those of the answer
     cached: int = 0  # of the prompt's, those that the upstream had in its prefix cache
     usd: float | None = None  # what making it cost; None if no price is known
+    is_estimated: bool = False  # its tokens and cost were not told by who made it
 
     @property
     def cost(self) -> float:
@@ -92,6 +93,7 @@ class Entry:
             "completion": self.completion,
             "cached": self.cached,
             "usd": self.usd,
+            "is_estimated": self.is_estimated,
         }
 
     @staticmethod
@@ -140,6 +142,7 @@ def _entry(key: bytes, header: dict[str, Any], body: bytes) -> Entry:
         completion=_count(header["completion"]),
         cached=_count(header["cached"]),
         usd=None if usd is None else _quantity(usd),
+        is_estimated=header["is_estimated"] is True,
     )
 
 

@@ -10,7 +10,7 @@ from time import monotonic, time
 
 from gateway.call import Call, Handler
 from gateway.errors import GatewayError
-from gateway.trace import MISS, Bill, Trace
+from gateway.trace import MISS, REFRESH, Bill, Trace
 
 log = logging.getLogger("sluice")
 
@@ -72,6 +72,7 @@ class Background:
         if trace.attempts:
             trace.usage = trace.attempts[-1].usage
         trace.outcome = trace.outcome or ("refreshed" if trace.is_whole else "not_refreshed")
+        trace.cache = REFRESH
         trace.bill = self._bill(trace)
         self._record(trace)
 
@@ -80,8 +81,10 @@ async def _read(call: Call, handler: Handler) -> None:
     reply = await handler(call)
     call.trace.status = reply.status
     try:
+        size = 0
         async for frame in reply.frames:
-            call.trace.response_bytes += len(frame)
+            size += len(frame)
+        call.trace.response_bytes = size
     finally:
         await reply.close()
 
@@ -103,5 +106,6 @@ def _trace(behind: Trace) -> Trace:
         team=behind.team,
         tags=behind.tags,
         cache=MISS,
+        holdout=behind.holdout,
         serves_nobody=True,
     )

@@ -16,7 +16,7 @@ from typing import Protocol
 from gateway import auth, sse, wire, wishes
 from gateway.call import Call, Reply
 from gateway.errors import BadRequest, Draining, GatewayError
-from gateway.money.bill import Books, usd
+from gateway.money.bill import NOTHING, Books, usd
 from gateway.recording import Recording
 from gateway.runtime import Pipeline, Runtime, Way
 from gateway.trace import BYPASS, EXACT, HITS, MISS, STALE, Source, Trace
@@ -300,8 +300,8 @@ class Exchange:
             trace.outcome = f"upstream_{trace.broke}"
         if not trace.outcome:
             trace.outcome = "ok" if trace.status < 400 else "rejected"
-        if trace.bill is None and self._books is not None:
-            trace.bill = self._books.bill(trace)
+        if trace.bill is None:
+            trace.bill = NOTHING if self._books is None else self._books.bill(trace)
         if self._recording is not None:
             trace.content = self._recording.content
         self._journal.add(trace)

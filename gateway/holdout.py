@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import random
 
 from gateway.call import Call, Handler, Reply
+from gateway.trace import HELD_OUT, TREATED
 
 
 class Holdout:
@@ -20,8 +21,11 @@ class Holdout:
 
     async def __call__(self, call: Call) -> Reply:
         """Answer as either way does. Who wants nothing but a cached answer is no part of the measurement."""
-        if call.wishes.directives.only_if_cached or self._draw() >= self._share:
+        if call.wishes.directives.only_if_cached:
             return await self._inner(call)
-        call.trace.is_held_out = True
+        if self._draw() >= self._share:
+            call.trace.holdout = TREATED
+            return await self._inner(call)
+        call.trace.holdout = HELD_OUT
         call.trace.note("holdout", "passed untouched, to measure savings against it")
         return await self._untouched(call)

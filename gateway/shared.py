@@ -40,8 +40,14 @@ def hit(entry: Entry, call: Call, kind: str, now: float, *, usage: bool = True) 
     trace = call.trace
     trace.cache = kind
     trace.age = max(0, int(now - entry.created))
-    trace.source = Source(entry.model, entry.upstream, entry.tokens, entry.completion, entry.cached, entry.usd)
+    trace.source = source_of(entry)
     return reply
+
+
+def source_of(entry: Entry) -> Source:
+    """Who made a kept answer, and what it took."""
+    made_by = (entry.model, entry.upstream, entry.tokens, entry.completion, entry.cached, entry.usd)
+    return Source(*made_by, entry.is_estimated)
 
 
 def entry_of(
@@ -80,6 +86,7 @@ def entry_of(
         completion=made_by.completion,
         cached=made_by.cached,
         usd=made_by.usd,
+        is_estimated=made_by.is_estimated,
     )
 
 
@@ -114,8 +121,10 @@ def maker(trace: Trace, usd: float | None = None) -> Source:
     last = trace.attempts[-1]
     used = last.usage
     if used is None:
-        return Source(last.model, last.upstream, usd=usd)
-    return Source(last.model, last.upstream, used.prompt + used.completion, used.completion, used.cached, usd)
+        return Source(last.model, last.upstream, usd=usd, is_estimated=True)
+    return Source(
+        last.model, last.upstream, used.prompt + used.completion, used.completion, used.cached, usd, used.estimated
+    )
 
 
 def with_usage(source: Source, body: bytes) -> Source:

@@ -74,7 +74,11 @@ class Parts(Protocol):
 
 # What the caches had to do with a call. The first three are hits: no upstream was asked for this call.
 EXACT, STALE, COALESCED, MISS, BYPASS = "exact", "stale", "coalesced", "miss", "bypass"
+REFRESH = "refresh"  # nobody's call: an answer was fetched behind somebody's back
 HITS = frozenset({EXACT, STALE, COALESCED})
+
+# The part of a call in measuring savings, where its rule holds some out: passed untouched, or not.
+NO_PART, HELD_OUT, TREATED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class Source:
     completion: int = 0  # of them
     cached: int = 0  # of the prompt, read from the upstream's prefix cache when the answer was made
     usd: float | None = None  # what making it cost, where that is known
+    is_estimated: bool = False  # the tokens and the cost are counts of ours
 
 
 @dataclass(slots=True)
@@ -121,7 +126,7 @@ class Trace:
     waited: float = 0.0  # seconds in which another call's flight was waited for
     broke: str = ""  # why an answer that came from another call's flight broke off after it had begun
     serves_nobody: bool = False  # made behind a caller's back, for the next ones
-    is_held_out: bool = False  # passed untouched, so that savings can be measured against it
+    holdout: int = 0  # part in measuring savings: NO_PART, HELD_OUT or TREATED
     removed: int = 0  # prompt tokens that layers took out before an upstream saw them
     bill: Bill | None = None
     span: SpanIds | None = None  # ids of its spans, where calls are traced
@@ -136,6 +141,11 @@ class Trace:
     def answered_by(self) -> Attempt | None:
         """The attempt whose bytes the client got, if any upstream answered."""
         return self.attempts[-1] if self.attempts and not self.attempts[-1].fault else None
+
+    @property
+    def is_held_out(self) -> bool:
+        """Say whether it passed untouched, so that savings can be measured against it."""
+        return self.holdout == HELD_OUT
 
     @property
     def saved_tokens(self) -> int:

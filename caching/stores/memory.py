@@ -130,7 +130,7 @@ def weight(entry: Entry) -> int:
 # A tuple of nothing but texts, bytes and numbers is not looked at by Python's collector; an object is, each time, and a
 # million of them would hold up the event loop for half a second. Hence entries lie here taken apart.
 Packed = tuple[Any, ...]
-_CHECK, _CREATED, _ANSWER, _WEIGHT = 0, 6, 12, 15  # the answer lies at the end; among the fields it comes twelfth
+_CHECK, _CREATED, _ANSWER, _WEIGHT = 0, 6, 12, 16  # the answer lies at the end; among the fields it comes twelfth
 
 
 def _packed(entry: Entry) -> Packed:
@@ -151,6 +151,7 @@ def _packed(entry: Entry) -> Packed:
         entry.completion,
         entry.cached,
         entry.usd,
+        entry.is_estimated,
         weight(entry),
         answer.is_proven,
         answer.plain() if answer.is_plain else answer,

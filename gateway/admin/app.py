@@ -41,7 +41,7 @@ Since = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Before = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
 Name = Annotated[str | None, Query(max_length=200)]
-Kind = Annotated[Literal["exact", "stale", "coalesced", "miss", "bypass"] | None, Query()]
+Kind = Annotated[Literal["exact", "stale", "coalesced", "miss", "bypass", "refresh"] | None, Query()]
 Id = Annotated[str, PathParam(max_length=200)]
 
 

@@ -130,6 +130,8 @@ class Exact:
             return reason
         answer = Answer.of_stream(frames) if is_stream else Answer.of_plain(tight(b"".join(frames)))
         grace = max(self._rule.stale_while_revalidate, self._rule.stale_if_error)
+        if not is_stream:
+            trace.response_bytes = len(frames[0])  # an answer without a usage is priced by its bytes
         made_by, seconds = maker(trace, self._cost(trace)), spent(trace)
         entry = entry_of(
             call, identity, self._rule, answer, now=self._clock(), grace=grace, made_by=made_by, seconds=seconds

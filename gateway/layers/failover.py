@@ -51,7 +51,9 @@ class Failover:
             if target in hopeless:
                 continue
             if wait and first is not None:
-                await self._sleep(self._pause(wait, first, call))
+                pause = self._pause(wait, first, call)
+                call.trace.waited += pause  # it is no work of ours
+                await self._sleep(pause)
             if not breaker.admit(monotonic()):
                 call.trace.note("failover", f"passed over {target.upstream}: {breaker.reason or 'half-open'}")
                 continue

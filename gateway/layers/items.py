@@ -178,16 +178,19 @@ class Items:
     def _keep(self, call: Call, asked: Sequence[Item], identities: Sequence[Identity], new: dict[object, Part]) -> None:
         if not may_keep(call) or call.trace.source is not None or not call.trace.is_whole:
             return
-        now, share = self._clock(), 1 / len(new)
-        usd, seconds = self._cost(call.trace), spent(call.trace) * share
-        made_by = maker(call.trace, None if usd is None else usd * share)
+        now, usd, seconds = self._clock(), self._cost(call.trace), spent(call.trace)
+        made_by, tokens = maker(call.trace), sum(part.tokens for part in new.values())
         for item, identity in zip(asked, identities, strict=True):
             part = new.pop(_hashable(item), None)
             if part is None or len(part.embedding) > self._longest:
                 continue
             answer = Answer.of_plain(part.dumps())
-            made = replace(made_by, tokens=part.tokens, completion=0, cached=0)
-            entry = entry_of(call, identity, self._rule, answer, now=now, grace=0.0, made_by=made, seconds=seconds)
+            share = part.tokens / tokens if tokens else 0.0
+            price = None if usd is None else usd * share
+            made = replace(made_by, tokens=part.tokens, completion=0, cached=0, usd=price)
+            entry = entry_of(
+                call, identity, self._rule, answer, now=now, grace=0.0, made_by=made, seconds=seconds * share
+            )
             self._cache.put(entry, identity.parts)
 
 

@@ -14,6 +14,7 @@ import orjson
 from gateway.ledger import blocks, story
 from gateway.ledger.filters import Filters
 from gateway.ledger.rows import COLUMNS
+from gateway.trace import HELD_OUT
 
 Format = Literal["csv", "jsonl"]
 
@@ -21,7 +22,8 @@ PAGE = 2000  # records read at once
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
 _NAMES = ("seq", *(name for name in COLUMNS if name != "story"))
-_FLAGS = frozenset({"streamed", "estimated", "held_out"})
+_CELLS = tuple(name for name in _NAMES if name != "lines")
+_FLAGS = frozenset({"streamed", "estimated"})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for more than text
 
 Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]
@@ -32,7 +34,7 @@ def export(connect: Connect, format: Format, filters: Filters, *, with_story: bo
     with_story = with_story and format == "jsonl"
     ends = _ends(connect, filters)  # first of all: who cannot read the ledger learns it before the first piece
     if format == "csv":
-        yield _csv([_NAMES])
+        yield _csv([_CELLS])
     for rows in _pages(connect, filters, ends, with_story=with_story):
         yield _csv(map(_cells, rows)) if format == "csv" else _lines(rows, with_story=with_story)
 
@@ -68,8 +70,9 @@ def _csv(rows: Any) -> bytes:
     return text.getvalue().encode("utf-8", "replace")
 
 
-def _cells(row: Sequence[Any]) -> list[Any]:
-    return [_cell(value) for value in row]
+def _cells(row: sqlite3.Row) -> list[Any]:
+    told = {**{name: row[name] for name in _CELLS}, "held_out": int(row["held_out"] == HELD_OUT)}
+    return [_cell(value) for value in {**told, "tags": row["tags"].strip(",")}.values()]
 
 
 def _cell(value: Any) -> Any:
@@ -85,5 +88,7 @@ def _lines(rows: Sequence[sqlite3.Row], *, with_story: bool) -> bytes:
 
 def _record(row: sqlite3.Row, *, with_story: bool) -> dict[str, Any]:
     record = {name: bool(row[name]) if name in _FLAGS else row[name] for name in _NAMES}
+    record["held_out"] = row["held_out"] == HELD_OUT
+    record["tags"] = [tag for tag in row["tags"].split(",") if tag]
     record["lines"] = story.lines_read(row["lines"], row["own_usd"])
     return {**record, "story": story.read(row["story"], record | {"lines": row["lines"]})} if with_story else record

@@ -24,12 +24,14 @@ Numbers = Sequence[float]
 Times = dict[str, dict[int, int]]  # calls by bucket of latency, by measure
 
 _HIT = f"cache IN ({', '.join(repr(kind) for kind in sorted(HITS))})"
+# A stream that broke off had begun with 200.
+_IS_ERROR = "(status >= 400 AND status <> 499) OR outcome GLOB 'upstream_*'"
 _MODEL = "CASE WHEN rule = '' THEN '' ELSE model END"
 _FLOW_OF_ROWS = ", ".join(f"{_MODEL} AS model" if name == "model" else name for name in FLOW)
 _NUMBERS_OF_ROWS = ", ".join(
     {
         "calls": "count(*)",
-        "errors": "total(status >= 400 AND status <> 499)",
+        "errors": f"total({_IS_ERROR})",
         "unknown": "total(cost_usd IS NULL)",
         "estimated": "total(basis = 'estimated')",
         "square_usd": "total(cost_usd * cost_usd)",
@@ -203,7 +205,7 @@ def _techniques_of_rows(db: sqlite3.Connection, where: str, values: Sequence[Any
 
 def _series_of_rows(db: sqlite3.Connection, where: str, values: Sequence[Any], width: int) -> dict[int, Numbers]:
     sql = (
-        f"SELECT CAST(at AS INTEGER) / {MINUTE} * {MINUTE}, count(*), total(status >= 400 AND status <> 499), "  # noqa: S608 - our own names
+        f"SELECT CAST(at AS INTEGER) / {MINUTE} * {MINUTE}, count(*), total({_IS_ERROR}), "  # noqa: S608 - our own names
         f"total({_HIT}), total(cost_usd), total(saved_usd) FROM calls WHERE {where} GROUP BY 1"
     )
     return _folded(db.execute(sql, values), width)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.ledger import figures, spread
@@ -13,7 +12,7 @@ from gateway.ledger.figures import Figures, Flow, Numbers
 from gateway.ledger.filters import Filters
 from gateway.ledger.ranges import Range
 from gateway.ledger.sums import FLOW, NUMBERS, OTHER, TOTALS
-from gateway.trace import HITS
+from gateway.trace import HELD_OUT, HITS, REFRESH, TREATED
 
 Record = dict[str, Any]
 
@@ -31,7 +30,7 @@ def overview(db: sqlite3.Connection, since: float, until: float, filters: Filter
     """Sum the calls that began within the range, whose ends become ends of minutes or hours; see LedgerReader."""
     range_ = Range.of(db, since, until)
     found = figures.of_sums(db, range_, filters) or figures.of_rows(db, range_, filters)
-    flows = found.flows
+    flows = {flow: _without_calls(numbers) if _is_nobodys(flow) else numbers for flow, numbers in found.flows.items()}
     return {
         "since": range_.since,
         "until": range_.until,
@@ -51,6 +50,17 @@ def overview(db: sqlite3.Connection, since: float, until: float, filters: Filter
     }
 
 
+def _is_nobodys(flow: Flow) -> bool:
+    """Say whether these were fetched behind callers' backs: they cost something, and are no calls."""
+    return bool(flow[_F["cache"]] == REFRESH)
+
+
+def _without_calls(numbers: Numbers) -> Numbers:
+    return [
+        0.0 if name in {"calls", "errors", "unknown", "estimated"} else numbers[place] for name, place in _N.items()
+    ]
+
+
 def _number(name: str, value: float) -> float:
     return value if name in _MONEY else int(value)
 
@@ -59,7 +69,7 @@ def _totals(flows: Mapping[Flow, Numbers]) -> Record:
     sums = [math.fsum(column) for column in zip(*flows.values(), strict=True)] or [0.0] * len(NUMBERS)
     return {
         **{name: _number(name, sums[place]) for name, place in _N.items() if name != "square_usd"},
-        "held_out": _calls(flows, lambda flow: bool(flow[_F["held_out"]])),
+        "held_out": _calls(flows, lambda flow: flow[_F["held_out"]] == HELD_OUT),
         "hits": _calls(flows, lambda flow: flow[_F["cache"]] in HITS),
     }
 
@@ -119,6 +129,7 @@ def _kinds(flows: Mapping[Flow, Numbers]) -> dict[str, Record]:
     return {
         kind: {"calls": int(numbers[0]), "saved_tokens": int(numbers[_N["saved_tokens"]])}
         for kind, numbers in groups.items()
+        if numbers[0] or numbers[_N["saved_tokens"]]
     }
 
 
@@ -132,41 +143,58 @@ def _routes(flows: Mapping[Flow, Numbers]) -> list[Record]:
 
 def _outcomes(flows: Mapping[Flow, Numbers]) -> dict[str, int]:
     groups = _grouped(flows, lambda flow: flow[_F["outcome"]])
-    return {name: int(groups[name][0]) for name in sorted(groups, key=lambda name: (-groups[name][0], name))}
+    return {
+        name: int(groups[name][0])
+        for name in sorted(groups, key=lambda name: (-groups[name][0], name))
+        if groups[name][0]
+    }
 
 
 def _holdout(flows: Mapping[Flow, Numbers]) -> Record | None:
-    """What a treated call costs less than one that was held out, with Welch's interval for the difference of means."""
-    held, treated = (
-        _Mean.of(numbers for flow, numbers in flows.items() if bool(flow[_F["held_out"]]) is out)
-        for out in (True, False)
-    )
-    if held.calls < LEAST or treated.calls < LEAST:
+    """What a treated call costs less than one that was held out, with a 95 % interval for it.
+
+    Only calls of rules that hold some out are compared, and only like with like: the differences of means are made by
+    tenant, endpoint and model and weighted with how many treated calls each of these has (post-stratification, with
+    Welch's variances). What is fetched behind callers' backs is a cost of the treated, and no call.
+    """
+    arms = {name: _strata(flows, part) for name, part in (("held_out", HELD_OUT), ("treated", TREATED))}
+    both = [key for key, mean in arms["held_out"].items() if mean.calls > 1 and key in arms["treated"]]
+    held, treated = ([arm[key] for key in both] for arm in arms.values())
+    calls = sum(mean.calls for mean in treated)
+    if sum(mean.calls for mean in held) < LEAST or calls < LEAST:
         return None
-    saved = held.mean - treated.mean
-    reach = _Z95 * math.sqrt(held.variance / held.calls + treated.variance / treated.calls)
+    weights = [mean.calls / calls for mean in treated]
+    means = [math.fsum(w * mean.mean for w, mean in zip(weights, arm, strict=True)) for arm in (held, treated)]
+    errors = [math.fsum(w * w * mean.error for w, mean in zip(weights, arm, strict=True)) for arm in (held, treated)]
+    saved, reach = means[0] - means[1], _Z95 * math.sqrt(sum(errors))
     return {
-        "held_out": {"calls": held.calls, "mean_usd": held.mean},
-        "treated": {"calls": treated.calls, "mean_usd": treated.mean},
+        "held_out": {"calls": sum(mean.calls for mean in held), "mean_usd": means[0]},
+        "treated": {"calls": calls, "mean_usd": means[1]},
         "saved_per_call_usd": saved,
         "low": saved - reach,
         "high": saved + reach,
-        "saved_usd": saved * treated.calls,
+        "saved_usd": saved * calls,
     }
+
+
+def _strata(flows: Mapping[Flow, Numbers], part: int) -> dict[Any, _Mean]:
+    groups = _grouped(
+        {flow: numbers for flow, numbers in flows.items() if flow[_F["held_out"]] == part},
+        lambda flow: tuple(flow[_F[name]] for name in ("tenant", "endpoint", "model")),
+    )
+    return {key: mean for key, numbers in groups.items() if (mean := _Mean.of(numbers)).calls}
 
 
 class _Mean:
     """Of the cost of those calls whose cost is known."""
 
     def __init__(self, calls: float, total: float, squares: float) -> None:
-        self.calls = int(calls)
-        self.mean = total / calls if calls else 0.0
-        self.variance = max(0.0, squares - total * self.mean) / (calls - 1) if calls > 1 else 0.0
+        self.calls = max(0, int(calls))
+        self.mean = total / calls if calls > 0 else 0.0
+        variance = max(0.0, squares - total * self.mean) / (calls - 1) if calls > 1 else 0.0
+        self.error = variance / calls if calls > 0 else 0.0  # of the mean, squared
 
     @classmethod
-    def of(cls, numbers: Iterable[Numbers]) -> _Mean:
-        sums: defaultdict[str, float] = defaultdict(float)
-        for each in numbers:
-            for name in ("calls", "unknown", "cost_usd", "square_usd"):
-                sums[name] += each[_N[name]]
-        return cls(sums["calls"] - sums["unknown"], sums["cost_usd"], sums["square_usd"])
+    def of(cls, numbers: Numbers) -> _Mean:
+        calls, unknown, total, squares = (numbers[_N[name]] for name in ("calls", "unknown", "cost_usd", "square_usd"))
+        return cls(calls - unknown, total, squares)

@@ -25,6 +25,7 @@ from gateway.ledger.health import is_corrupt
 from gateway.ledger.overview import overview
 from gateway.ledger.profile import By, profile
 from gateway.ledger.search import Order, newest, one, search
+from gateway.trace import HELD_OUT
 
 Record = dict[str, Any]
 
@@ -34,7 +35,7 @@ _SUMS = ("attempts", "prompt_tokens", "completion_tokens", "cached_tokens", "rea
 _TIMES = ("total_ms", "first_byte_ms", "overhead_ms")
 _BY = ("outcome", "model", "upstream", "tenant")
 _GROUPED = (*_BY, "cache")
-_FLAGS = ("streamed", "estimated", "held_out")
+_FLAGS = ("streamed", "estimated")
 
 
 class LedgerUnavailable(GatewayError):
@@ -165,7 +166,8 @@ def _oldest(db: sqlite3.Connection, since: float) -> int:
 def _record(row: sqlite3.Row) -> Record:
     record = _rounded({name: row[name] for name in row.keys() if name not in {"story", "lines"}})  # noqa: SIM118 - iterates over values
     tags = [tag for tag in record["tags"].split(",") if tag]
-    return {**record, "tags": tags, **{name: bool(record[name]) for name in _FLAGS}}
+    flags = {name: bool(record[name]) for name in _FLAGS}
+    return {**record, "tags": tags, **flags, "held_out": record["held_out"] == HELD_OUT}
 
 
 def _content(row: sqlite3.Row | None) -> dict[str, str] | None:

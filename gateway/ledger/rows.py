@@ -77,7 +77,7 @@ def row(trace: Trace, now: Callable[[], float] = time.time) -> Row:
         cache_write,
         trace.removed,
         *(_UNBILLED if bill is None else _billed(bill)),
-        trace.is_held_out,
+        trace.holdout,
         lines_written(bill),
         written(trace),
     )

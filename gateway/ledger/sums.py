@@ -44,7 +44,7 @@ _ADDED_UP = itemgetter(
     *(COLUMNS.index(name) for name in ("cost_usd", "lines", *NUMBERS[4:9], "baseline_usd", "own_usd", "saved_usd"))
 )
 _FLOWS = len(FLOW)
-_MODEL, _CACHE = FLOW.index("model"), FLOW.index("cache")
+_MODEL, _CACHE, _OUTCOME = FLOW.index("model"), FLOW.index("cache"), FLOW.index("outcome")
 _COST = NUMBERS.index("cost_usd")
 _NAMES = FLOW[:_MODEL] + FLOW[_MODEL + 1 : FLOW.index("outcome")]
 
@@ -188,13 +188,14 @@ def _plus(table: dict[Any, Numbers], key: Any, numbers: Numbers) -> None:
 
 def _numbers(alike: tuple[Any, ...], costs: Sequence[float | None], rest: Sequence[Sequence[Any]]) -> Numbers:
     """In the order of `NUMBERS`."""
+    outcome = alike[_OUTCOME]
     _, status, basis = alike[_FLOWS:]
     calls = len(costs)
     known = [cost for cost in costs if cost is not None]
     *tokens, baseline, own, saved = map(_sum, rest)
     return [
         calls,
-        calls if status >= 400 and status != 499 else 0,
+        calls if (status >= 400 and status != 499) or outcome.startswith("upstream_") else 0,
         calls - len(known),
         calls if basis == "estimated" else 0,
         *tokens,

@@ -14,6 +14,7 @@ Laws of this module:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from gateway.call import Target
@@ -31,6 +32,10 @@ OVERHEAD, ITEMS, PRUNE, FAILOVER, ROUTE, REFRESH, RETRY = (
 # about that of the others. Who asks the same again within that time would have paid the cached price.
 PREFIX_SECONDS, PREFIX_LEAST, PREFIX_BLOCK = 300, 1024, 128
 BYTES_PER_TOKEN = 4  # where an upstream tells no usage
+
+CUT_SHORT = frozenset({"timeout", "deadline", "stall", "cut"})  # faults after which an upstream may have worked on
+
+NOTHING = Bill(0.0, 0.0, 0.0, 0.0, MEASURED)  # of a call that was refused before any upstream could be asked
 
 Line = tuple[str, float, str]
 Priced = Tariff | Machine | None
@@ -90,12 +95,14 @@ class Books:
 
     def _cost_of(self, attempt: Attempt, trace: Trace) -> tuple[float | None, str]:
         """What one attempt cost, and how that is known."""
-        used = attempt.usage
+        priced, used = self._prices.of(attempt.upstream, attempt.model), attempt.usage
+        if isinstance(priced, Machine) and attempt.seconds is not None:  # its time is gone, whatever came of it
+            return price(priced, 0, 0, 0, trace.started, seconds=attempt.seconds), MEASURED
         if used is None:
-            if attempt.fault or (attempt.status or 0) >= 400:
-                return 0.0, MEASURED if attempt.fault != "timeout" else ESTIMATED  # it gave no answer
+            if attempt.fault or (attempt.status or 0) >= 400:  # it gave no answer
+                return 0.0, ESTIMATED if attempt.fault in CUT_SHORT else MEASURED
             used = _guessed(trace)
-        cost = _priced(self._prices.of(attempt.upstream, attempt.model), used, trace.started, attempt.seconds)
+        cost = _priced(priced, used, trace.started, attempt.seconds)
         if cost is None:
             return None, UNKNOWN
         return cost, ESTIMATED if used.estimated else MEASURED
@@ -106,10 +113,11 @@ class Books:
         """What the call would have cost without us, and what each technique saved of it."""
         if trace.serves_nobody:  # a refresh behind somebody's back
             return 0.0, ((REFRESH, -(cost or 0.0), MEASURED),)
-        if trace.source is not None and trace.cache in HITS:
+        is_hit = trace.source is not None and trace.cache in HITS
+        if trace.status >= 400 or not (is_hit or (trace.attempts and not trace.attempts[-1].fault)):
+            return cost, ()  # it would have had no answer without us, either
+        if trace.source is not None and is_hit:
             return self._of_hit(trace, trace.source, cost or 0.0)
-        if not trace.attempts or trace.status >= 400 or trace.attempts[-1].fault:
-            return cost, ()
         return self._of_made(trace, cost)
 
     def _of_hit(self, trace: Trace, source: Source, cost: float) -> tuple[float | None, tuple[Line, ...]]:
@@ -145,7 +153,11 @@ class Books:
             return _priced(priced, used, trace.started, same.seconds)
         caches = isinstance(priced, Machine) or (priced is not None and priced.caches_prefixes)
         cached = used.cached if caches else 0
-        return price(priced, used.prompt - cached, cached, used.completion, trace.started, reasoning=used.reasoning)
+        extra = None if used.extra is None else replace(used.extra, usd=None)
+        return price(
+            priced, used.prompt - cached, cached, used.completion, trace.started,
+            reasoning=used.reasoning, extra=extra,
+        )  # fmt: skip
 
     @staticmethod
     def _added(priced: Priced, trace: Trace) -> list[Line]:
@@ -181,13 +193,18 @@ def _again(priced: Tariff | Machine, target: Target, source: Source, trace: Trac
     """What asking for a kept answer anew would have cost, and how that is known."""
     prompt = max(0, source.tokens - source.completion)
     cached = min(source.cached, prompt)
+    warm = cached
     if isinstance(priced, Tariff) and priced.caches_prefixes and _would_be_warm(prompt, trace):
-        expected = prompt // PREFIX_BLOCK * PREFIX_BLOCK
-        if expected > cached:
-            return price(priced, prompt - expected, expected, source.completion, trace.started), ESTIMATED
-    if source.usd is not None and (source.upstream, source.model) == (target.upstream, target.model):
-        return source.usd, MEASURED
-    return price(priced, prompt - cached, cached, source.completion, trace.started), ESTIMATED
+        warm = max(cached, prompt // PREFIX_BLOCK * PREFIX_BLOCK)
+    if source.usd is None or (source.upstream, source.model) != (target.upstream, target.model):
+        return price(priced, prompt - warm, warm, source.completion, trace.started), ESTIMATED
+    if warm == cached or not isinstance(priced, Tariff):
+        return source.usd, ESTIMATED if source.is_estimated else MEASURED
+    # What it cost, less what warm tokens would have cost less. Of a tier of service or a price told by the upstream the
+    # lines are not known here, but no more can be taken off than if all of it had been prompt.
+    lines = priced.standard.at(prompt)
+    less = (warm - cached) * (lines.input - lines.cached_input)
+    return max(source.usd - less, source.usd * lines.cached_input / lines.input), ESTIMATED
 
 
 def _would_be_warm(prompt: int, trace: Trace) -> bool:

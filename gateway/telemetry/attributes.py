@@ -37,7 +37,7 @@ def of_call(trace: Trace) -> Attributes:
         "http.request.method": "POST",
         "http.route": ROUTES.get(trace.endpoint, ""),
         "http.response.status_code": trace.status,
-        "error.type": "" if trace.outcome == "ok" else trace.outcome or OTHER,
+        "error.type": "" if trace.outcome in {"ok", "refreshed"} else trace.outcome or OTHER,
         "sluice.request_id": trace.id,
         "sluice.tenant": trace.tenant,
         "sluice.team": trace.team,

@@ -9,7 +9,7 @@ import pytest
 from gateway.background import Background
 from gateway.call import Call, Reply
 from gateway.errors import UpstreamFailed
-from gateway.trace import MISS, Bill, Trace
+from gateway.trace import REFRESH, Bill, Trace
 from tests.gateway.layers.chain import Answering, asking, known, plain
 
 BILL = Bill(0.5, 0.0, 0.0, -0.5, "measured")
@@ -45,7 +45,7 @@ async def test_a_refresh() -> None:
     assert watched.under_way == 1
     await watched.until_done()
     (record,) = watched.records
-    assert (record.id, record.cache, record.outcome, record.status) == ("req_1-refresh", MISS, "refreshed", 200)
+    assert (record.id, record.cache, record.outcome, record.status) == ("req_1-refresh", REFRESH, "refreshed", 200)
     assert (record.tenant, record.rule, record.key, record.model) == ("acme", "r", "k", "")
     assert record.usage is not None
     assert (record.usage.prompt, record.response_bytes, record.ended is not None) == (3, 2, True)

@@ -270,7 +270,7 @@ def test_spend_has_no_more_series_than_its_bound() -> None:
 
 def test_machines_and_held_out_calls_are_counted() -> None:
     """A machine's seconds by upstream, and calls that passed untouched."""
-    trace = answered(bill=PAID, is_held_out=True)
+    trace = answered(bill=PAID, holdout=1)
     trace.attempts[0].seconds = 0.25
     metrics = Metrics()
     metrics.count(trace)

@@ -10,7 +10,7 @@ from gateway.ledger.overview import LEAST, TOP
 from gateway.ledger.reader import LedgerReader
 from gateway.ledger.rows import row
 from gateway.ledger.store import Store
-from gateway.trace import Bill, Trace
+from gateway.trace import HELD_OUT, REFRESH, STALE, TREATED, Bill, Trace
 from tests.gateway.ledger.traces import answered, hit, refused
 
 SINCE, UNTIL = 1_799_999_400, 1_800_003_000
@@ -72,9 +72,9 @@ def test_nothing_at_all(tmp_path: Path) -> None:
 
 def test_the_holdout_tells_what_is_saved(tmp_path: Path) -> None:
     """Held-out calls cost 3 and the others 1 on average: 2 are saved a call, within an interval around that."""
-    held = [answered(f"h{i}", is_held_out=True, bill=billed(2.0 + i % 2 * 2)) for i in range(100)]
-    treated = [answered(f"t{i}", bill=billed(0.5 + i % 2)) for i in range(400)]
-    unknown = [answered(f"u{i}", bill=Bill(None, None, 0.0, None, "unknown")) for i in range(9)]
+    held = [answered(f"h{i}", holdout=HELD_OUT, bill=billed(2.0 + i % 2 * 2)) for i in range(100)]
+    treated = [answered(f"t{i}", holdout=TREATED, bill=billed(0.5 + i % 2)) for i in range(400)]
+    unknown = [answered(f"u{i}", holdout=TREATED, bill=Bill(None, None, 0.0, None, "unknown")) for i in range(9)]
     found = ledger(tmp_path, *held, *treated, *unknown).overview(SINCE, UNTIL)["holdout"]
     assert found["held_out"] == {"calls": 100, "mean_usd": pytest.approx(3)}
     assert found["treated"] == {"calls": 400, "mean_usd": pytest.approx(1)}
@@ -84,10 +84,43 @@ def test_the_holdout_tells_what_is_saved(tmp_path: Path) -> None:
     assert found["saved_usd"] == pytest.approx(800)
 
 
+def test_only_like_is_compared_with_like(tmp_path: Path) -> None:
+    """Calls of rules without a holdout, and a model that is held out more often, do not look like savings."""
+    dear = [
+        answered(f"d{i}", model="dear", holdout=HELD_OUT if i % 2 else TREATED, bill=billed(9.0)) for i in range(80)
+    ]
+    cheap = [
+        answered(f"c{i}", model="m", holdout=TREATED if i % 10 else HELD_OUT, bill=billed(1.0)) for i in range(400)
+    ]
+    others = [answered(f"o{i}", model="m", bill=billed(0.01)) for i in range(500)]
+    found = ledger(tmp_path, *dear, *cheap, *others).overview(SINCE, UNTIL)["holdout"]
+    assert found["saved_per_call_usd"] == pytest.approx(0)
+    assert (found["held_out"]["calls"], found["treated"]["calls"]) == (80, 400)
+
+
+def test_refreshes_cost_and_are_no_calls(tmp_path: Path) -> None:
+    """What was fetched behind callers' backs is a cost of the treated calls, and counts for none."""
+    held = [answered(f"h{i}", holdout=HELD_OUT, bill=billed(1.0)) for i in range(50)]
+    treated = [answered(f"t{i}", holdout=TREATED, cache=STALE, bill=billed(0.0)) for i in range(50)]
+    behind = [
+        answered(f"r{i}", holdout=TREATED, cache=REFRESH, outcome="refreshed", bill=billed(1.0)) for i in range(50)
+    ]
+    found = ledger(tmp_path, *held, *treated, *behind).overview(SINCE, UNTIL)
+    assert found["totals"]["calls"] == 100
+    assert (found["totals"]["cost_usd"], set(found["outcomes"])) == (100.0, {"ok"})
+    assert found["holdout"]["saved_per_call_usd"] == pytest.approx(0)
+
+
+def test_streams_that_broke_are_errors(tmp_path: Path) -> None:
+    """A stream that began with 200 and broke off is an error; one that its client left is none."""
+    traces = [answered("a", outcome="upstream_cut"), answered("b", status=499, outcome="client_left"), answered("c")]
+    assert ledger(tmp_path, *traces).overview(SINCE, UNTIL)["totals"]["errors"] == 1
+
+
 def test_too_few_held_out_tell_nothing(tmp_path: Path) -> None:
     """Below thirty calls there is no estimate, however clear it looks."""
-    held = [answered(f"h{i}", is_held_out=True, bill=billed(3.0)) for i in range(LEAST - 1)]
-    treated = [answered(f"t{i}", bill=billed(1.0)) for i in range(100)]
+    held = [answered(f"h{i}", holdout=HELD_OUT, bill=billed(3.0)) for i in range(LEAST - 1)]
+    treated = [answered(f"t{i}", holdout=TREATED, bill=billed(1.0)) for i in range(100)]
     assert ledger(tmp_path, *held, *treated).overview(SINCE, UNTIL)["holdout"] is None
 
 

@@ -13,7 +13,7 @@ from gateway.ledger.reader import LedgerReader
 from gateway.ledger.rows import row
 from gateway.ledger.search import Order
 from gateway.ledger.store import Store
-from gateway.trace import Bill, Trace
+from gateway.trace import HELD_OUT, Bill, Trace
 from tests.gateway.ledger.traces import answered, refused
 
 
@@ -70,6 +70,6 @@ def test_every_filter_holds(tmp_path: Path) -> None:
 
 def test_records_are_told_in_words(tmp_path: Path) -> None:
     """Tags are a list and flags are true or false; the story is not there."""
-    (found,) = ledger(tmp_path, priced("a", 1.0, tags=("x", "y"), is_held_out=True)).search()
+    (found,) = ledger(tmp_path, priced("a", 1.0, tags=("x", "y"), holdout=HELD_OUT)).search()
     assert (found["tags"], found["held_out"], found["streamed"]) == (["x", "y"], True, False)
     assert not {"story", "lines"} & set(found)

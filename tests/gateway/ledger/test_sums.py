@@ -62,7 +62,7 @@ def anything(rng: random.Random) -> Trace:
         model=rng.choice(("m", "n")),
         status=rng.choice((200, 200, 499, 500)),
         outcome=rng.choice(("ok", "cut")),
-        is_held_out=rng.random() < 0.2,
+        holdout=rng.choice((0, 0, 0, 1, 2)),
         usage=rng.choice((None, Usage(rng.randrange(1000), rng.randrange(99), 5, 1, estimated=True))),
         bill=rng.choice((None, bill, bill)),
     )

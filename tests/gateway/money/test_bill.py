@@ -194,3 +194,49 @@ def test_no_usage_told() -> None:
 def test_told_in_headers() -> None:
     """An amount is told in plain digits, and an unknown one as such."""
     assert (usd(1.5e-7), usd(None)) == ("0.0000001500", "unknown")
+
+
+@pytest.mark.parametrize("told", [0.0001, 0.002125])
+def test_warm_hit_of_another_price(told: float) -> None:
+    """A hit never saves more than its answer cost, whatever tier or price the upstream told then."""
+    trace = asked()
+    trace.cache, trace.source, trace.age = EXACT, Source("big-1", "dear", 1550, 50, 0, told), 60
+    bill = books().bill(trace)
+    assert bill.baseline is not None
+    assert 0.09 * told < bill.baseline <= told
+
+
+def test_estimated_when_made() -> None:
+    """What a hit saves is no better known than what its answer cost."""
+    trace = asked()
+    trace.cache, trace.source, trace.age = EXACT, Source("big-1", "dear", 1100, 100, 0, COST, is_estimated=True), 900
+    assert books().bill(trace).lines == (("exact", COST, "estimated"),)
+
+
+def test_hit_that_was_left() -> None:
+    """A client that left before its answer was whole was saved nothing."""
+    trace = asked(status=499)
+    trace.cache, trace.source = EXACT, Source("big-1", "dear", 1100, 100, 0, COST)
+    bill = books().bill(trace)
+    assert (bill.cost, bill.baseline, bill.saved) == (0.0, 0.0, 0.0)
+
+
+def test_rare_tokens_are_dear_elsewhere_too() -> None:
+    """The baseline of another target's answer prices what was written to a prefix cache as the first target would."""
+    writes = of_price(Price(input=10, cache_write=20, output=40))
+    books = Books(Known({"dear": writes, "cheap": CHEAP}), {"big": Target("dear", "big-1")})
+    used = Usage(1000, 0, extra=Extra(cache_write=1000, usd=0.5))
+    bill = books.bill(asked(attempt(fault="http_500", usage=None), attempt("cheap", "other", usage=used)))
+    assert bill.baseline == near(0.02)
+
+
+def test_time_of_failed_attempts() -> None:
+    """A machine's time is paid for also where no answer came of it."""
+    bill = books().bill(asked(attempt("gpu", "m", seconds=2.0, fault="cut", usage=None), model="mine", status=502))
+    assert (bill.cost, bill.saved) == (near(0.002), near(0.0))
+
+
+def test_cut_short() -> None:
+    """Nobody knows what an upstream used that was given up on, if nothing was told."""
+    bill = books().bill(asked(attempt(fault="deadline", usage=None), status=504))
+    assert (bill.cost, bill.basis) == (0.0, "estimated")
