@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,15 +29,39 @@ LOOK_SECONDS = 1.0  # between two looks at how much waits
 NICE = 19
 
 
+def prioritize(nice: int) -> None:
+    """Give this thread this priority, as far as the system lets us: 19 is the lowest, 0 the usual one."""
+    with suppress(OSError):
+        if nice:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+    if os.getsid(0) == os.getpid():
+        # Linux may share a busy core between sessions first: then a priority within one's own says nothing.
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(nice))
+
+
 class Recorder:
     """Runs `Taking` until told to end, in a thread whose priority is as low as what waits allows."""
 
-    def __init__(self, taking: Taking, *, interval: float = INTERVAL, last: float = LAST_SECONDS) -> None:
-        """`last`: seconds to take in what workers left."""
+    def __init__(
+        self,
+        taking: Taking,
+        *,
+        interval: float = INTERVAL,
+        last: float = LAST_SECONDS,
+        look: float = LOOK_SECONDS,
+        prioritize: Callable[[int], None] = prioritize,
+    ) -> None:
+        """`last`: seconds to take in what workers left; `look`: seconds between two looks at how much that is.
+
+        `prioritize` gives the thread that calls it a priority.
+        """
+        self._prioritize = prioritize
         self.ending = threading.Event()
         self._taking = taking
         self._interval = interval
         self._last = last
+        self._look = look
         self._has_ended = False
 
     def run(self, parent: int) -> None:
@@ -54,7 +78,7 @@ class Recorder:
             is_urgent = not is_urgent
 
     def _take(self, is_urgent: bool) -> None:  # noqa: FBT001 - a thread's only argument
-        _prioritize(0 if is_urgent else NICE)
+        self._prioritize(0 if is_urgent else NICE)
         look_at, until = 0.0, None
         while True:
             more = self._taking.turn()
@@ -65,7 +89,7 @@ class Recorder:
                 self._has_ended = True
                 break
             if now >= look_at:
-                look_at = now + LOOK_SECONDS
+                look_at = now + self._look
                 if is_urgent != self._is_urgent(is_urgent):
                     break
             if not more:
@@ -77,17 +101,6 @@ class Recorder:
     def _is_urgent(self, was: bool) -> bool:  # noqa: FBT001 - the same state, a moment before
         behind = self._taking.behind()
         return behind > URGENT // 4 if was else behind > URGENT
-
-
-def _prioritize(nice: int) -> None:
-    """Give this thread this priority, as far as the system lets us."""
-    with suppress(OSError):
-        if nice:
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-    if os.getsid(0) == os.getpid():
-        # Linux may share a busy core between sessions first: then a priority within one's own says nothing.
-        with suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> None:

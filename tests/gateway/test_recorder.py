@@ -13,7 +13,9 @@ from gateway.admin.workers import read_workers
 from gateway.ledger import LedgerReader
 from gateway.ledger.pages import NO_ANSWER
 from gateway.ledger.spool import segments
+from gateway.ledger.taking import URGENT, Taking
 from gateway.metrics import CALLS, DROPPED, Counts
+from gateway.recorder import NICE, Recorder
 from gateway.state import State
 from tests.fakes.openai import FakeOpenAI
 from tests.gateway.test_serve import LONG, Served, policy, serve
@@ -46,6 +48,35 @@ async def killed_now_and_then(g: Served, times: int) -> None:
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.8)
         os.kill(pid, signal.SIGKILL)
+
+
+class Mountain(Taking):
+    """So much waits, at each look; nobody takes any of it."""
+
+    def __init__(self, folder: Path, heights: list[int]) -> None:
+        super().__init__(State(folder))
+        self.heights = heights
+        self.recorder: Recorder | None = None
+
+    def turn(self) -> bool:
+        """Wait for the next look."""
+        return bool(self.heights)
+
+    def behind(self) -> int:
+        """What waits; the last look ends it all."""
+        height = self.heights.pop(0)
+        if not self.heights and self.recorder is not None:
+            self.recorder.ending.set()
+        return height
+
+
+def test_it_hurries_when_much_waits(tmp_path: Path) -> None:
+    """It takes the lowest priority, the usual one when records would soon be lost, and the lowest again after."""
+    priorities: list[int] = []
+    mountain = Mountain(tmp_path, [URGENT + 1, URGENT - 1, 0, 0])
+    mountain.recorder = Recorder(mountain, interval=0.01, look=0.0, prioritize=priorities.append)
+    mountain.recorder.run(os.getppid())
+    assert priorities == [NICE, 0, NICE]
 
 
 async def test_killed_again_and_again_it_doubles_and_loses_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,18 @@ from gateway.trace import MISS, Attempt, Bill, Extra, Source, Trace, Usage
 from tests.gateway.ledger.traces import answered, hit, refused
 
 
+class Word(StrEnum):
+    """A word that is more than a string."""
+
+    OK = "ok"
+
+
+class Number(IntEnum):
+    """A number that is more than one."""
+
+    TWO = 2
+
+
 def everything() -> Trace:
     """A trace in which every field says something."""
     rare = Extra(1, 2, 3, 4, 5, 6, "flex", 0.25)
@@ -51,9 +63,8 @@ def test_a_usage_that_is_the_calls_own_stays_so() -> None:
 
 def test_values_of_classes_of_their_own_become_plain() -> None:
     """An enumeration in place of a string or a number costs nobody the record."""
-    word, number = StrEnum("Word", {"OK": "ok"}), IntEnum("Number", {"TWO": 2})
-    found = unpack(pack(answered(outcome=word.OK, status=number.TWO, waited=type("F", (float,), {})(0.5))))
-    assert (found.outcome, found.status, found.waited) == ("ok", 2, 0.5)
+    found = unpack(pack(answered(outcome=Word.OK, status=Number.TWO)))
+    assert (found.outcome, found.status) == ("ok", 2)
     assert type(found.outcome) is str
 
 
