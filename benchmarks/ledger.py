@@ -5,7 +5,9 @@
 
 Calls are plain, of 1.7 KB, passed on without a cache: the lightest there are, so the ledger's share is the largest.
 Both workers stand at once on one core and are measured in turn, each repetition beginning with the other one. A worker
-without records does nothing at all with a call that ended: no row, no sums, no metrics.
+without records does nothing at all with a call that ended: no row, no sums, no metrics. The other one has its recorder
+beside it on the same core, as on a machine of one core; what the recorder has not done when a measurement ends it does
+before the next one begins, and its CPU time is counted to the end of that.
 """
 
 from __future__ import annotations
@@ -32,13 +34,19 @@ from benchmarks.records import Recipe, seed
 from benchmarks.stand import Running, Stand, usual_cores
 from benchmarks.statistics import Estimate
 from benchmarks.targets import Gateway, Launch, Site
+from gateway.admin.workers import read_workers
+from gateway.families import CALLS
 from gateway.ledger import Filters, LedgerReader
+from gateway.metrics import merged
+from gateway.state import State
 
 SHARE = 0.05  # of the throughput that the ledger may cost
 PAGE_MS = 150.0  # an overview may take, over any range
 WITH, WITHOUT = "with ledger", "without"
 _ROOT = Path(__file__).parent.parent
 _CONNECTIONS = 32
+_SETTLE_S = 0.5
+_CATCH_UP_S = 120.0
 _NUMBERS = 10_000_000  # for the bodies of one measurement; the next begins behind them
 _NOW = 1_795_000_000.0  # Unix time at which the seeded records end
 _DAY = 86_400.0
@@ -58,8 +66,11 @@ class Measure:
     """One measurement of one worker: right answers a second, and its CPU time for each."""
 
     rps: float
-    cpu_us: float
+    cpu_us: float  # of the worker
     errors: int
+    recorder_us: float = 0.0  # CPU time of the recorder, for each
+    behind: float = 0.0  # records that were still to be taken in at the end
+    catch_up_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ def cost(options: LedgerOptions, console: Console) -> CostReport:
         for repetition in track(range(options.repetitions), "with and without", console=console):
             for target in targets[:: 1 if repetition % 2 else -1]:
                 measures[target.name].append(_measure(stand, target, options.seconds, next(numbers)))
+                time.sleep(_SETTLE_S)  # what was left to do, of either kind, is not the next one's
     return CostReport(measures)
 
 
@@ -113,11 +125,34 @@ def _launch(program: Path, site: Site, *, forgets: bool) -> Launch:
 def _measure(stand: Stand, target: Running, seconds: float, number: int) -> Measure:
     expected = stand.ask(target, "plain", "1.7k", number)
     spec = Spec(target.port, stand.key, "plain", "1.7k", _CONNECTIONS, 0.5, seconds, expected, number + 1)
-    before = processes.cpu_seconds(target.pids())
+    state = State(stand.folder / target.name / "state")
+    worker, *recorder = target.pids()
+    _until_caught_up(state)
+    before, earlier, known = processes.cpu_seconds([worker]), processes.cpu_seconds(recorder), _counted(state)
     outcome = _load(spec)
-    spent = processes.cpu_seconds(target.pids()) - before
-    cpu_us = spent / max(outcome["answered_in_all"], 1) * 1e6
-    return Measure(outcome["answers"] / outcome["seconds"], cpu_us, sum(outcome["errors"].values()))
+    calls = max(outcome["answered_in_all"], 1)
+    spent = processes.cpu_seconds([worker]) - before
+    behind = max(0.0, calls + known - _counted(state)) if recorder else 0.0
+    caught_up = _until_caught_up(state)
+    later = processes.cpu_seconds(recorder) - earlier
+    rps, errors = outcome["answers"] / outcome["seconds"], sum(outcome["errors"].values())
+    return Measure(rps, spent / calls * 1e6, errors, later / calls * 1e6, behind, caught_up)
+
+
+def _counted(state: State) -> float:
+    """Calls that the recorder has counted."""
+    return sum(sum(merged([each]).counters[CALLS.name].values()) for each in read_workers(state))
+
+
+def _until_caught_up(state: State) -> float:
+    """Wait until the spool has been read; how long that took, in seconds. Raises TimeoutError."""
+    began = time.monotonic()
+    time.sleep(_SETTLE_S)  # the worker itself hands its records over now and then
+    while any(each.get("behind") for each in read_workers(state)):
+        if time.monotonic() - began > _CATCH_UP_S:
+            raise TimeoutError(f"the recorder has not caught up in {_CATCH_UP_S:.0f} s")
+        time.sleep(0.05)
+    return time.monotonic() - began
 
 
 def _load(spec: Spec) -> dict[str, Any]:
@@ -197,8 +232,16 @@ def _main_cost(options: LedgerOptions, console: Console) -> int:
     for name, measures in report.measures.items():
         rps, cpu = statistics.mean([m.rps for m in measures]), statistics.mean([m.cpu_us for m in measures])
         console.print(f"{name:12} {rps.value:8.0f} calls/s  {cpu.value:7.1f} us CPU a call", highlight=False)
+    spent, behind, late = (
+        statistics.mean([getattr(m, figure) for m in report.measures[WITH]]).value
+        for figure in ("recorder_us", "behind", "catch_up_s")
+    )
+    console.print(
+        f"{'recorder':29} {spent:7.1f} us CPU a call; {behind:.0f} calls behind at the end, {late:.1f} s to catch up",
+        highlight=False,
+    )
     throughput, cpu_time = report.ratio("rps"), report.ratio("cpu_us")
-    for what, found in (("throughput", throughput), ("CPU a call", cpu_time)):
+    for what, found in (("throughput", throughput), ("worker's CPU a call", cpu_time)):
         if found is not None:
             console.print(f"{what}, with over without: {found.value:.3f}  (95 %: {found.low:.3f} to {found.high:.3f})")
     if throughput is None or not report.is_valid:

@@ -16,6 +16,7 @@ How the rooms lie, in the order a call meets them:
     usage      an answer's token counts, as each provider tells them
     keys/      keys that were issued: files, Redis, and what workers know of them
     ledger/    one record a call, written off the hot path, and the sums of them
+    recorder   its own process: it takes what workers wrote of their calls into the ledger
     metrics    counted from the same records; `families` names every metric, `counts` sums them over workers
     telemetry/ spans of finished calls, for OpenTelemetry
     logs       log lines, as text or JSON

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from gateway.families import COUNTERS, HISTOGRAMS, Family
 
@@ -30,12 +30,13 @@ class Status(TypedDict, total=False):
     policy_at: float  # Unix time at which the policy came into force
     spans_dropped: int  # since start; absent where nothing is traced
     prices: list[dict[str, Any]]  # what `gateway.money.prices.Prices.describe` says
-    fleet: dict[str, Any]  # what `gateway.ledger.fleet.Publisher.status` says; empty where there is no Redis
+    fleet: dict[str, Any]  # what `gateway.ledger.fleet.Publisher.status` says; absent where there is no Redis
+    retention: dict[str, float]  # how long the policy has records and sums kept: the fields of `Retention`
     cache: dict[str, Any]  # what `caching.cache.Cache.status` says of memory and of the store behind it
 
 
-class Snapshot(TypedDict):
-    """One worker's counts and status as they lie in its file."""
+class Told(TypedDict):
+    """What one worker says of itself, as it lies in its file."""
 
     format: int
     worker: int
@@ -45,6 +46,13 @@ class Snapshot(TypedDict):
     resident: int  # bytes
     ledger: str  # "ok", or what is wrong with it
     status: Status
+
+
+class Snapshot(Told):
+    """The same, and what was counted of its calls."""
+
+    spool: NotRequired[dict[str, list[int]]]  # how far segments were read: see `gateway.ledger.taking.Place`
+    behind: NotRequired[int]  # bytes of records that the ledger has not taken in
     counters: dict[str, list[tuple[list[str], float]]]
     histograms: dict[str, list[tuple[list[str], list[int], float]]]
 

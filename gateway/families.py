@@ -70,7 +70,8 @@ POLICY_AT = Family("sluice_policy_last_reload_timestamp_seconds", "Unix time at 
 BREAKER = Family(
     "sluice_upstream_state", "Breaker, the worst over workers: 0 closed, 1 half-open, 2 open.", ("upstream",)
 )
-LEDGER_UP = Family("sluice_ledger_up", "1 while a worker can write its records.", ("worker",))
+LEDGER_UP = Family("sluice_ledger_up", "1 while a worker's records get into the ledger.", ("worker",))
+LEDGER_BEHIND = Family("sluice_ledger_behind_bytes", "Records that wait to be taken into the ledger.", ("worker",))
 MEMORY = Family("sluice_resident_memory_bytes", "Resident memory of a worker.", ("worker",))
 CACHE_ENTRIES = Family("sluice_cache_entries", "Answers held.", ("tier", "worker"))
 CACHE_BYTES = Family("sluice_cache_bytes", "Bytes of answers held.", ("tier", "worker"))
@@ -79,7 +80,7 @@ CACHE_STORE_UP = Family("sluice_cache_store_up", "1 while the store behind memor
 FLEET_UP = Family("sluice_fleet_up", "1 while a worker's records reach the fleet's Redis.", ("worker",))
 FLEET_QUEUE = Family("sluice_fleet_queue", "Records not yet in the fleet's Redis.", ("worker",))
 GAUGES = (
-    BUILD, WORKERS, IN_FLIGHT, POLICY, POLICY_OK, POLICY_AT, BREAKER, LEDGER_UP, MEMORY,
+    BUILD, WORKERS, IN_FLIGHT, POLICY, POLICY_OK, POLICY_AT, BREAKER, LEDGER_UP, LEDGER_BEHIND, MEMORY,
     CACHE_ENTRIES, CACHE_BYTES, CACHE_QUEUE, CACHE_STORE_UP, FLEET_UP, FLEET_QUEUE,
 )  # fmt: skip
 

@@ -1,12 +1,12 @@
-"""What a worker counts from its traces: plain dicts, written as JSON, summed and rendered by the admin process.
+"""What is counted of a worker's traces: plain dicts, written as JSON, summed and rendered by the admin process.
 
-Nothing here is on a call's path: the journal's thread counts each trace after its call has ended.
+Nothing here is on a call's path: the recorder counts each trace after its call has ended, in a process of its own.
 
 Labels are bounded. A model's name becomes a label only when the policy knows it (a rule was chosen or an upstream was
 asked); a client that invents names adds nothing. Whatever else goes wrong, a family keeps at most `MAX_SERIES` series
 and counts the rest under "other".
 
-Counts outlive a restart: a worker goes on from the file its predecessor left. Otherwise the sum over workers would
+Counts outlive a restart: the recorder goes on from the file its predecessor left. Otherwise the sum over workers would
 fall when one of them restarts, and Prometheus would read the fall as a reset and count the others' calls again.
 """
 

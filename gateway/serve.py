@@ -1,8 +1,9 @@
 """`sluice serve`: the parent of all processes, a plain loop without threads or events.
 
 It binds the sockets, so that a port in use is said at once and a restarted worker loses no connection; starts the
-engines the policy asks for, the data workers and the admin process; tells where everything is; and keeps all of them
-running until it is told to stop. Then the workers drain, and the engines stop after them.
+engines the policy asks for, the data workers, the admin process and the recorder; tells where everything is; and keeps
+all of them running until it is told to stop. Then the workers drain, the recorder takes in what they left, and the
+engines stop after them.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ TICK_SECONDS = 0.1
 OLD_ENGINE_SECONDS = 60.0  # an engine that an edit removed still serves the calls that began before
 READY_SECONDS = 120.0
 SLOW_ENGINE_SECONDS = 20.0  # after that the engines that are up are enough to say so
+RECORDER_SECONDS = 15.0  # for the recorder to end; it ends earlier by itself
 BACKLOG = 2048
 REDIS_SECONDS = 2.0
 log = logging.getLogger("sluice")
@@ -91,6 +93,7 @@ class Serve:
             for number in range(self._settings.workers):
                 self._kept.append(Kept(f"worker {number}", self._worker_command(number, listening)))
             self._kept.append(Kept("admin plane", self._admin_command()))
+            self._kept.append(Kept("recorder", self._recorder_command()))
             self._wait_until_ready()
             while not self._stopping:
                 self._tick()
@@ -172,6 +175,13 @@ class Serve:
         environ = {**self._environ, REDIS_URL_ENV: settings.redis_url}
         return lambda: subprocess.Popen(command, env=environ, start_new_session=True)  # noqa: S603 - our own module
 
+    def _recorder_command(self) -> Callable[[], subprocess.Popen[bytes]]:
+        settings = self._settings
+        command = [sys.executable, "-P", "-m", "gateway.recorder", "--state", str(settings.state)]
+        command += ["--parent", str(os.getpid()), "--log-format", settings.log_format]
+        environ = {**self._environ, REDIS_URL_ENV: settings.redis_url}
+        return lambda: subprocess.Popen(command, env=environ, start_new_session=True)  # noqa: S603 - our own module
+
     def _wait_until_ready(self) -> None:
         """Wait for the first worker and the engines, then tell where everything is."""
         until = time.monotonic() + READY_SECONDS
@@ -226,14 +236,14 @@ class Serve:
         self._stopping = True
 
     def _stop(self) -> None:
-        """Drain the workers, then stop the admin plane and the engines."""
+        """Drain the workers, then stop the rest; the recorder first takes in what they left."""
         until = time.monotonic() + self._settings.drain + 5.0
         workers, others = self._kept[: self._settings.workers], self._kept[self._settings.workers :]
-        for group in (workers, others):
+        for group, patience in ((workers, 0.0), (others, RECORDER_SECONDS)):
             for kept in group:
                 kept.terminate()
             for kept in group:
-                kept.wait(until - time.monotonic())
+                kept.wait(max(until - time.monotonic(), patience))
         self._engines.stop()
 
 

@@ -1,7 +1,9 @@
 """The state directory: what lies where, and how files in it are written so that no reader sees half of one.
 
-    ledger.sqlite   one row a call, written by all workers       admin.token     the admin plane's token
-    worker-N.json   worker N's metrics and status                engines.json    what serve knows of its engines
+    ledger.sqlite   one row a call, written by the recorder      admin.token     the admin plane's token
+    worker-N.json   what the recorder counted of worker N        engines.json    what serve knows of its engines
+    status-N.json   what worker N says of itself                 recorder.json   what the recorder says of itself
+    spool/          records on their way to the recorder
 
 The directory is 0700 and every file 0600: the ledger tells who called what, and the token opens the admin plane.
 """
@@ -36,14 +38,30 @@ class State:
         """The admin token, one line."""
         return self.dir / "admin.token"
 
+    @property
+    def spool(self) -> Path:
+        """The folder of records that workers have written and the recorder is to read."""
+        return self.dir / "spool"
+
+    @property
+    def recorder(self) -> Path:
+        """What the recorder says of itself, as JSON."""
+        return self.dir / "recorder.json"
+
     def worker(self, number: int) -> Path:
-        """Worker `number`'s metrics and status, as JSON."""
+        """What was counted of worker `number`'s calls, as JSON."""
         return self.dir / f"worker-{number}.json"
 
-    def workers(self) -> list[Path]:
-        """The files that workers wrote, in order of their numbers; none if the directory is not there."""
-        found = [p for p in self.dir.glob("worker-*.json") if p.stem.removeprefix("worker-").isdecimal()]
-        return sorted(found, key=lambda p: int(p.stem.removeprefix("worker-")))
+    def status(self, number: int) -> Path:
+        """What worker `number` says of itself, as JSON."""
+        return self.dir / f"status-{number}.json"
+
+    def workers(self) -> list[int]:
+        """The numbers of workers that left a file, in order; none if the directory is not there."""
+        found = [
+            path.stem.partition("-")[2] for path in (*self.dir.glob("worker-*.json"), *self.dir.glob("status-*.json"))
+        ]
+        return sorted({int(number) for number in found if number.isdecimal()})
 
     def create(self) -> None:
         """Make the directory, 0700, if it is not there. Raises OSError."""

@@ -23,8 +23,7 @@ import uvloop
 from gateway.app import DataPlane
 from gateway.auth import is_local_name
 from gateway.keys.registry import keyring
-from gateway.ledger import Journal, Retention
-from gateway.ledger.fleet import publisher
+from gateway.ledger import Journal
 from gateway.listener import Listener
 from gateway.loads import Loads
 from gateway.logs import CallLog, set_up
@@ -50,7 +49,10 @@ log = logging.getLogger("sluice")
 class Worker:
     """Serves until it is told to stop or its parent is gone."""
 
-    def __init__(self, settings: Settings, number: int, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: Settings, number: int, environ: Mapping[str, str], *, journal: type[Journal] = Journal
+    ) -> None:
+        """`journal` takes the records of calls."""
         self._settings = settings
         self._environ = environ
         self._watcher = Watcher(settings.policy)
@@ -65,15 +67,7 @@ class Worker:
         watchers: list[Callable[[Trace], None]] = [] if self._spans is None else [self._spans.add]
         if settings.log_calls:
             watchers.append(CallLog(logging.getLogger("sluice.calls")))
-        url = settings.redis_url
-        self._publisher = publisher(settings.state, url) if url else None
-        self._journal = Journal(
-            State(settings.state),
-            number,
-            status=lambda: self._status,
-            publisher=self._publisher,
-            watchers=watchers,
-        )
+        self._journal = journal(State(settings.state), number, status=lambda: self._status, watchers=watchers)
         self._policy_at = time.time()
         self._runtime = Runtime(
             settings.state.resolve(),
@@ -190,19 +184,17 @@ class Worker:
             log.exception("policy edit failed, the old policy stays in force")
 
     def _in_force(self) -> None:
-        """Another policy is in force: since when, how long records are kept, who stands behind its upstreams."""
+        """Another policy is in force: since when, and who stands behind its upstreams."""
         self._policy_at = time.time()
-        policy = self._runtime.pipeline.loaded.policy
-        kept = policy.ledger
-        self._journal.retain(Retention(kept.retention, kept.records, kept.sums))
         if self._spans is not None:
-            self._spans.know(policy)
+            self._spans.know(self._runtime.pipeline.loaded.policy)
 
     def _told(self) -> Status:
         """What the journal's thread may read, as plain values made on the loop."""
         runtime = self._runtime
         now = asyncio.get_running_loop().time()
         stations = runtime.pipeline.stations
+        kept = runtime.pipeline.loaded.policy.ledger
         told = Status(
             in_flight=runtime.calls,
             upstreams={name: LEVELS[station.breaker.state(now)] for name, station in stations.items()},
@@ -212,7 +204,7 @@ class Worker:
             refusal=runtime.last_refusal or "",
             cache=runtime.pipeline.caches.status(),
             prices=self._prices,
-            fleet=self._publisher.status() if self._publisher else {},
+            retention={"seconds": kept.retention, "records": kept.records, "sums": kept.sums},
             policy_at=self._policy_at,
         )
         if self._spans is not None:

@@ -101,6 +101,7 @@ def _processes(workers: list[Snapshot]) -> Iterator[Metric]:
     yield _metric(families.WORKERS, [((), len(workers))])
     yield _metric(families.IN_FLIGHT, [((), sum(s["status"].get("in_flight", 0) for s in workers))])
     yield _metric(families.LEDGER_UP, [(_number(s), float(s["ledger"] == "ok")) for s in workers])
+    yield _metric(families.LEDGER_BEHIND, [(_number(s), s.get("behind", 0)) for s in workers])
     yield _metric(families.MEMORY, [(_number(s), s["resident"]) for s in workers])
     dropped = [(_number(s), s["status"]["spans_dropped"]) for s in workers if "spans_dropped" in s["status"]]
     yield _metric(families.SPANS_DROPPED, dropped)

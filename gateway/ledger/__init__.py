@@ -1,9 +1,12 @@
 """The ledger: one record a call, written off the hot path; records can be lost, calls cannot.
 
-journal    what a worker holds: `add(trace)` on the event loop, one thread for all the rest
-rows       a trace as one row; `story` is its last column
+journal    what a worker holds: `add(trace)` on the event loop, and a thread that hands records to the recorder
 why        the note that says why a call missed the cache
-store      the SQLite file as one worker writes it, with its troubles and how it gets over them
+record     a trace as bytes, and back; `frames` hold many of them, and the `spool` is the files of these
+pages      small files by which workers and the recorder tell each other how they are
+taking     what the recorder does: from the spool to rows, counts and the fleet, each record once
+rows       a trace as one row; `story` is its last column
+store      the SQLite file as the recorder writes it, with its troubles and how it gets over them
 schema     the tables, and the steps from one version of them to the next
 blocks     what finds calls in the file, by id and by time
 sums       calls added up by time and flow, as pages read them; `spread` holds their latencies

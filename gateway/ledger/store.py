@@ -1,4 +1,4 @@
-"""The ledger's file as one worker writes it, with its troubles and how it gets over them.
+"""The ledger's file as the recorder writes it, with its troubles and how it gets over them.
 
 A write succeeds or says so; it never raises, for nothing above can do better than try again. After any trouble the
 connection is closed and the next write opens a new one: that is how a full disk, a lock or a missing file end by
@@ -65,12 +65,14 @@ class Store:
         """
         return self._guarded(lambda db: self._insert(db, lambda _: rows, contents))
 
-    def write_chosen(self, choose: Callable[[sqlite3.Connection], Sequence[Row]]) -> bool:
+    def write_chosen(
+        self, choose: Callable[[sqlite3.Connection], Sequence[Row]], contents: Sequence[Content | None] = ()
+    ) -> bool:
         """Write the rows that `choose` finds, in one transaction with what it writes itself; False if nothing was.
 
-        It is asked again where a transaction is done again.
+        It is asked again where a transaction is done again. `contents` as in `write`, of all the rows it may find.
         """
-        return self._guarded(lambda db: self._insert(db, choose))
+        return self._guarded(lambda db: self._insert(db, choose, contents))
 
     def prune(self) -> None:
         """Remove some of the rows that are too old or too many, and sum some of those that an older release wrote."""

@@ -69,5 +69,5 @@ def test_workers_are_listed_by_number(tmp_path: Path) -> None:
     state = State(tmp_path)
     for name in ("worker-10.json", "worker-2.json", "worker-x.json", ".worker-3.json.99", "engines.json"):
         (tmp_path / name).touch()
-    assert [p.name for p in state.workers()] == ["worker-2.json", "worker-10.json"]
+    assert state.workers() == [2, 10]
     assert State(tmp_path / "absent").workers() == []

@@ -89,6 +89,7 @@ def running(upstream: FakeOpenAI, single_url: str, tmp_path: Path) -> Iterator[G
 async def test_swap_under_load(running: Gateway, upstream: FakeOpenAI, tmp_path: Path) -> None:
     """Every call is served by one policy, none is refused and no stream is cut; soon both workers agree."""
     async with load(running) as found:
+        await eventually(lambda: bool(found), 30)  # some were served by the first policy
         for number in range(1, EDITS + 1):
             before = versions(running)
             edit(tmp_path / "policy.yaml", upstream.url, number)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from gateway.admin.app import create_app
 from gateway.admin.guard import OPEN
 from gateway.ledger import Journal
+from gateway.ledger.taking import Taking
 from gateway.metrics import Status
 from gateway.state import State
 from gateway.trace import MISS
@@ -59,6 +60,9 @@ def app(tmp_path: Path) -> FastAPI:
     journal.add(old)
     journal.tick()
     journal.close()
+    taking = Taking(state)
+    taking.turn()
+    taking.close()
     return create_app(state, tmp_path / "policy.yaml", TOKEN)
 
 

@@ -90,6 +90,13 @@ def test_a_worker_that_cannot_write_its_ledger_shows() -> None:
     assert page["sluice_resident_memory_bytes", (("worker", "0"),)] > 0
 
 
+def test_what_waits_for_the_ledger_shows() -> None:
+    """Bytes in the spool, by worker."""
+    page = samples(worker(0), {**worker(1), "behind": 512})
+    assert page["sluice_ledger_behind_bytes", (("worker", "0"),)] == 0
+    assert page["sluice_ledger_behind_bytes", (("worker", "1"),)] == 512
+
+
 def test_no_workers_make_a_valid_page() -> None:
     """Before any worker wrote its file the page is there."""
     assert samples()["sluice_calls_in_flight", ()] == 0

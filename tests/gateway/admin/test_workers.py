@@ -8,8 +8,10 @@ import orjson
 import pytest
 
 from gateway.admin.workers import breakers, engines, living, policy_of, read_workers, upstreams_of
-from gateway.metrics import Metrics, Snapshot, Status
+from gateway.ledger.pages import StatusPage
+from gateway.metrics import CALLS, Metrics, Snapshot, Status
 from gateway.state import State
+from tests.gateway.ledger.traces import answered
 
 
 def snapshot(number: int, status: Status, at: float = 100.0, *, alive: bool = True) -> Snapshot:
@@ -24,6 +26,26 @@ def test_a_spoilt_file_is_left_out(tmp_path: Path, data: bytes) -> None:
     state.write(state.worker(0), orjson.dumps(snapshot(0, {})))
     state.write(state.worker(1), data)
     assert [found["worker"] for found in read_workers(state)] == [0]
+
+
+def test_both_files_make_one_worker(tmp_path: Path) -> None:
+    """What a worker says of itself and what was counted of its calls are shown as one; either may be missing."""
+    state = State(tmp_path)
+    metrics = Metrics()
+    metrics.count(answered())
+    state.write(state.worker(0), orjson.dumps(metrics.snapshot(0, 50.0, {"fleet": {"state": "ok"}}, alive=False)))
+    for number in (0, 1):
+        status: Status = {"policy": "v1"}
+        page = StatusPage(state, number, lambda told=status: told)  # type: ignore[misc]  # a lambda's default
+        page.publish("failing: disk full", alive=True)
+    state.write(state.worker(2), orjson.dumps(snapshot(2, {})))
+    first, second, third = read_workers(state)
+    assert (first["alive"], first["ledger"], first["at"] > 50.0) == (True, "failing: disk full", True)
+    assert first["status"] == {"fleet": {"state": "ok"}, "policy": "v1"}
+    assert [len(each["counters"][CALLS.name]) for each in (first, second, third)] == [1, 0, 0]
+    assert (second["worker"], second["status"]) == (1, {"policy": "v1"})
+    state.write(state.status(0), b"{")
+    assert read_workers(state)[0]["alive"] is False
 
 
 def test_who_lives() -> None:

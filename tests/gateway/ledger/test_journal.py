@@ -1,13 +1,12 @@
-"""Tests of gateway.ledger.journal: a call's record gets to the file, or is counted as lost, and nobody waits for it."""
+"""Tests of gateway.ledger.journal: a call's record gets to the recorder, or is counted as lost, and nobody waits."""
 
 from __future__ import annotations
 
 import resource
-import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ import pytest
 
 from caching.identity import Identifier, Identity, Scope
 from caching.misses import FIRST, SAME, Misses
+from gateway.admin.workers import read_workers
 from gateway.ledger.journal import CONTENT, Journal
+from gateway.ledger.pages import NO_ANSWER, STALE_SECONDS, Word, tell
 from gateway.ledger.reader import LedgerReader
-from gateway.ledger.retention import Retention
-from gateway.ledger.schema import open_ledger
-from gateway.ledger.store import Store
+from gateway.ledger.spool import Spool, segments
+from gateway.ledger.taking import Taking
 from gateway.ledger.why import LONGEST, MOST, Explainer
 from gateway.metrics import CALLS, DROPPED, Counts, Status
 from gateway.state import State
@@ -28,39 +28,53 @@ from gateway.trace import MISS, Trace
 from tests.gateway.ledger.traces import answered, hit, refused
 
 
-def impatient(path: Path) -> sqlite3.Connection:
-    """A connection that does not wait for locks, so that the test does not either."""
-    db = open_ledger(path)
-    db.execute("PRAGMA busy_timeout = 0")
-    return db
+def recorded(state: State) -> None:
+    """Have the recorder take in what there is."""
+    taking = Taking(state)
+    while taking.turn():
+        pass
+    taking.close()
 
 
-def broken(path: Path) -> sqlite3.Connection:
-    """A disk that is gone."""
-    raise OSError(5, "Input/output error", str(path))
+def counted(state: State) -> Counts:
+    """What was counted of worker 0's calls."""
+    return Counts.read(read_workers(state)[0])
 
 
-def page(state: State) -> Any:
-    """What the worker's file says."""
-    return orjson.loads(state.worker(0).read_bytes())
+def told(state: State) -> Any:
+    """What worker 0 said of itself."""
+    return orjson.loads(state.status(0).read_bytes())
 
 
-def test_a_record_reaches_the_file(tmp_path: Path) -> None:
-    """Closing writes what is there; the reader finds the call, and the worker's file its count."""
+class Broken(Spool):
+    """A spool on a disk that takes nothing for a while."""
+
+    is_broken = True
+
+    def _append(self, records: Sequence[bytes], dropped: int) -> None:
+        if self.is_broken:
+            raise OSError(5, "Input/output error")
+        super()._append(records, dropped)
+
+
+def test_a_record_reaches_the_ledger(tmp_path: Path) -> None:
+    """Closing writes what is there; the recorder takes it in, and the worker's last word is that it ended."""
     state = State(tmp_path)
     journal = Journal(state)
     journal.start()
     assert journal.health() == "ok"
     journal.add(answered())
     journal.close()
+    recorded(state)
     found = LedgerReader(state.ledger).one("req_1")
     assert found is not None
     assert found["outcome"] == "ok"
-    assert page(state)["alive"] is False
-    assert sum(Counts.read(page(state)).counters[CALLS.name].values()) == 1
+    assert told(state)["alive"] is False
+    assert sum(counted(state).counters[CALLS.name].values()) == 1
+    assert segments(state.spool) == []
 
 
-def test_records_are_written_without_closing(tmp_path: Path) -> None:
+def test_records_are_handed_over_without_closing(tmp_path: Path) -> None:
     """The thread writes by itself: a status asked for after the write shows that a round was made."""
     rounds = threading.Semaphore(0)
 
@@ -73,9 +87,10 @@ def test_records_are_written_without_closing(tmp_path: Path) -> None:
     journal.add(answered())
     journal.start()
     assert rounds.acquire(timeout=10)
+    recorded(state)
     assert len(LedgerReader(state.ledger).recent()) == 1
     journal.close()
-    assert page(state)["status"] == {"in_flight": 1, "policy": "v7"}
+    assert told(state)["status"] == {"in_flight": 1, "policy": "v7"}
 
 
 def test_a_full_buffer_drops_and_counts(tmp_path: Path) -> None:
@@ -86,41 +101,59 @@ def test_a_full_buffer_drops_and_counts(tmp_path: Path) -> None:
         journal.add(answered(f"req_{i}"))
     journal.tick()
     journal.close()
+    recorded(state)
     assert len(LedgerReader(state.ledger).recent()) == 10
-    assert Counts.read(page(state)).counters[DROPPED.name] == {(): 15}
+    assert counted(state).counters[DROPPED.name] == {(): 15}
 
 
-def test_records_wait_for_a_locked_file(tmp_path: Path) -> None:
-    """What came while another process held the lock is written after it, up to the bound."""
+def test_records_wait_for_the_disk(tmp_path: Path) -> None:
+    """What came while the spool could not be written is written later, up to the bound; the rest is counted."""
     state = State(tmp_path)
-    journal = Journal(state, bound=10, store=Store(state.ledger, connect=impatient))
-    with closing(open_ledger(state.ledger)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        for i in range(25):
-            journal.add(answered(f"req_{i}"))
-            journal.tick()
-        assert journal.health() == "failing: locked by another process"
-        other.execute("ROLLBACK")
+    spool = Broken(state.spool, 0)
+    journal = Journal(state, bound=10, spool=spool)
+    for i in range(25):
+        journal.add(answered(f"req_{i}"))
+        journal.tick()
+    assert journal.health() == "failing: input/output error"
+    spool.is_broken = False
     journal.start()
     journal.close()
+    recorded(state)
     assert [r["id"] for r in LedgerReader(state.ledger).recent()] == [f"req_{i}" for i in reversed(range(10))]
     assert journal.dropped() == 15
+    assert counted(state).counters[DROPPED.name] == {(): 15}
 
 
 def test_a_broken_disk_costs_one_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The ledger's folder can be gone for good: calls are counted all the same, and the log is not flooded."""
+    """The spool's folder can be gone for good: health says so, and the log is not flooded."""
     state = State(tmp_path)
-    journal = Journal(state, store=Store(state.ledger, connect=broken))
+    journal = Journal(state, spool=Broken(state.spool, 0))
     journal.start()
     for i in range(100):
         journal.add(answered(f"req_{i}"))
     journal.close()
-    assert sum(Counts.read(page(state)).counters[CALLS.name].values()) == 100
-    assert page(state)["ledger"] == "failing: input/output error"
+    assert told(state)["ledger"] == "failing: input/output error"
     assert [r.getMessage() for r in caplog.records] == [
-        "ledger: failing: input/output error; calls go on",
+        "spool: failing: input/output error; calls go on",
         "ledger: 100 records could not be written before the end",
     ]
+
+
+def test_a_full_spool_drops_and_counts(tmp_path: Path) -> None:
+    """While nobody reads, the spool grows to its bound and no further; the losses are told once it is read."""
+    state = State(tmp_path)
+    journal = Journal(state, spool=Spool(state.spool, 0, room=100_000))
+    for i in range(2000):
+        journal.add(answered(f"req_{i}"))
+        if i % 10 == 9:
+            journal.tick()
+    assert journal.health() == "failing: the spool is full"
+    assert sum(segment.size() for segment in segments(state.spool)) < 120_000
+    journal.close()
+    recorded(state)
+    kept = len(LedgerReader(state.ledger).recent(5000))
+    assert 100 < kept < 2000
+    assert counted(state).counters[DROPPED.name] == {(): 2000 - kept}
 
 
 def test_a_trace_filled_wrongly_costs_no_other(tmp_path: Path) -> None:
@@ -131,8 +164,9 @@ def test_a_trace_filled_wrongly_costs_no_other(tmp_path: Path) -> None:
     for trace in (refused("before"), *wrong, refused("after")):
         journal.add(trace)
     journal.tick()
+    recorded(state)
     assert [r["id"] for r in LedgerReader(state.ledger).recent()] == ["after", "before"]
-    assert journal.dropped() == 2
+    assert counted(state).counters[DROPPED.name] == {(): 2}
     journal.close()
 
 
@@ -147,6 +181,7 @@ def test_a_status_that_raises_does_not_end_the_journal(tmp_path: Path) -> None:
     journal.start()
     journal.add(answered())
     journal.close()
+    recorded(state)
     assert len(LedgerReader(state.ledger).recent()) == 1
 
 
@@ -158,39 +193,14 @@ def test_an_ended_thread_is_told(tmp_path: Path) -> None:
     assert journal.health() == "failing: the journal has ended"
 
 
-def test_a_metrics_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """The ledger works and the worker's file does not: health says so."""
+def test_a_status_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """The spool works and the worker's file does not: health says so."""
     state = State(tmp_path)
-    state.worker(0).mkdir()
+    state.status(0).mkdir()
     journal = Journal(state)
     journal.tick()
     assert journal.health() == "failing: input/output error"
     journal.close()
-
-
-@pytest.mark.parametrize(
-    "before", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 99}', b'{"format":1,"counters":3}']
-)
-def test_a_spoilt_metrics_file_is_begun_anew(tmp_path: Path, before: bytes) -> None:
-    """Half a file, or one of another release, stops no worker: it counts from zero."""
-    state = State(tmp_path)
-    state.worker(0).write_bytes(before)
-    journal = Journal(state)
-    journal.start()
-    journal.add(answered())
-    journal.close()
-    assert sum(Counts.read(page(state)).counters[CALLS.name].values()) == 1
-
-
-def test_counts_survive_a_restart(tmp_path: Path) -> None:
-    """The next worker of the same number goes on counting."""
-    state = State(tmp_path)
-    for _ in range(3):
-        journal = Journal(state)
-        journal.start()
-        journal.add(answered())
-        journal.close()
-    assert sum(Counts.read(page(state)).counters[CALLS.name].values()) == 3
 
 
 def test_nothing_new_is_not_written_again(tmp_path: Path) -> None:
@@ -198,20 +208,47 @@ def test_nothing_new_is_not_written_again(tmp_path: Path) -> None:
     state = State(tmp_path)
     journal = Journal(state)
     journal.publish()
-    first = state.worker(0).stat().st_ino
+    first = state.status(0).stat().st_ino
     journal.publish()
-    assert state.worker(0).stat().st_ino == first
-    journal.add(answered())
-    journal.tick()
-    journal.publish()
-    assert state.worker(0).stat().st_ino != first
-    journal.close()
+    assert state.status(0).stat().st_ino == first
+    journal.publish(alive=False)
+    assert state.status(0).stat().st_ino != first
+
+
+def test_the_recorders_word_is_the_ledgers_health(tmp_path: Path) -> None:
+    """What the recorder says is what a worker says; one that is silent for long has no say any more."""
+    now = [100.0]
+    state = State(tmp_path)
+    word = Word(state, monotonic=lambda: now[0])
+    journal = Journal(state, word=word)
+    word.listen()
+    assert journal.health() == "ok", "it has not come up yet"
+    tell(state, "failing: disk full")
+    word.listen()
+    assert journal.health() == "failing: disk full"
+    tell(state, "ok")
+    word.listen()
+    assert journal.health() == "ok"
+    state.recorder.write_bytes(b'{"at": 5.0, "ledger": "ok"}')
+    now[0] += STALE_SECONDS
+    word.listen()
+    assert journal.health() == NO_ANSWER
+    for spoilt in (b"", b"[]", b'{"at": "x"}', b"\xff"):
+        state.recorder.write_bytes(spoilt)
+        word.listen()
+        assert journal.health() == NO_ANSWER
+    state.recorder.unlink()
+    word.listen()
+    assert journal.health() == NO_ANSWER
+    tell(state, "ok")
+    word.listen()
+    assert journal.health() == "ok"
 
 
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from gateway.ledger import Journal, LedgerReader
+from gateway.ledger import Journal
 from gateway.state import State
 from tests.gateway.ledger.traces import answered
 
@@ -227,7 +264,7 @@ print(journal.health())
 resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 journal.start()
 journal.close(30)
-print(len(LedgerReader(state.ledger).recent(10_000)), journal.dropped())
+print(journal.dropped())
 """
 
 
@@ -237,15 +274,18 @@ def test_files_that_cannot_grow_cost_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
     )
-    health, written = done.stdout.splitlines()
-    assert health in {"failing: disk full", "failing: input/output error"}
-    assert written == "5000 0"
+    assert done.stdout.splitlines() == ["failing: disk full", "0"]
     assert len(done.stderr.splitlines()) == 2, "one log line when it began, one when it ended"
+    state = State(tmp_path)
+    recorded(state)
+    found = [record["id"] for record in LedgerReader(state.ledger).recent(10_000)]
+    assert len(found) == len(set(found)) == 5000
+    assert counted(state).counters[DROPPED.name] == {(): 0}
 
 
 def test_workers_need_neither_fastapi_nor_prometheus() -> None:
     """The data plane's process does not load what only the admin process uses."""
-    code = "import sys, gateway.ledger, gateway.metrics, gateway.state; print(*sys.modules)"
+    code = "import sys, gateway.ledger, gateway.recorder, gateway.metrics, gateway.state; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert not {"fastapi", "starlette", "prometheus_client", "pydantic"} & set(done.stdout.split())
 
@@ -269,6 +309,7 @@ def test_a_record_says_why_its_call_missed(tmp_path: Path) -> None:
         journal.add(trace)
     journal.tick()
     journal.close()
+    recorded(state)
     reader = LedgerReader(state.ledger)
     found = [record["story"]["notes"][-1] for record in map(reader.one, ("one", "two", "three")) if record]
     assert found[:2] == [["cache", f"miss: {FIRST}"], ["cache", f"miss: {SAME}"]]
@@ -294,7 +335,7 @@ def test_a_full_buffer_holds_few_requests(tmp_path: Path) -> None:
     for trace in (huge, *traces):
         journal.add(trace)
     assert huge.identity is None
-    assert sum(trace.identity is not None for trace in traces) == MOST - 1
+    assert sum(trace.identity is not None for trace in traces) == MOST
     journal.close()
 
 
@@ -316,12 +357,13 @@ def test_contents_reach_the_file(tmp_path: Path) -> None:
     journal.add(answered("recorded", content=(b'{"prompt": "hi"}', b"\xff answer")))
     journal.tick()
     journal.close()
+    recorded(state)
     reader = LedgerReader(state.ledger)
-    plain, recorded = reader.one("plain"), reader.one("recorded")
+    plain, kept = reader.one("plain"), reader.one("recorded")
     assert plain is not None
-    assert recorded is not None
+    assert kept is not None
     assert plain["content"] is None
-    assert recorded["content"] == {"request": '{"prompt": "hi"}', "answer": "\ufffd answer"}
+    assert kept["content"] == {"request": '{"prompt": "hi"}', "answer": "\ufffd answer"}
 
 
 def test_a_full_buffer_holds_few_contents(tmp_path: Path) -> None:
@@ -338,19 +380,8 @@ def test_a_full_buffer_holds_few_contents(tmp_path: Path) -> None:
     journal.add(again)
     assert again.content is not None
     journal.close()
+    recorded(state)
     found = LedgerReader(state.ledger).one("req_4")
     assert found is not None
     assert found["content"] is None
     assert found["story"]["notes"][-1][0] == "record"
-
-
-def test_retention_follows_the_policy(tmp_path: Path) -> None:
-    """An edit of the policy changes how many records the next round keeps."""
-    state = State(tmp_path)
-    journal = Journal(state)
-    for i in range(1500):
-        journal.add(answered(f"req_{i}"))
-    journal.retain(Retention(records=1000))
-    journal.tick()
-    journal.close()
-    assert len(LedgerReader(state.ledger).recent(5000)) == 1000
