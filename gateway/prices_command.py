@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +12,12 @@ import orjson
 import typer
 
 from gateway.money.prices import described
-from gateway.money.published import Harvest, Row, harvest, installed
+from gateway.money.published import Harvest, harvest, installed
 from gateway.money.table import FILE, BadTable, Book, Table, read, tariff_of, written
 from gateway.money.tariff import NAMES
 from gateway.options import STATE, StateOption
+from gateway.state import State
+from policies.durable import put
 
 prices_app = typer.Typer(
     help="The table of providers' prices: look into it, bring it up to date.", no_args_is_help=True
@@ -25,6 +26,8 @@ prices_app = typer.Typer(
 OF_NOTE = frozenset({"openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere", "groq"})
 MOST_TOLD = 40  # changed prices that are written out
 LONGEST_WORD = 120
+MOST_REMOVED = 0.2  # of the models; a source that lacks more is likely the wrong one
+_RELEASE = re.compile(r"litellm ([0-9]{1,9}(?:\.[0-9]{1,9}){0,5})")
 
 
 @prices_app.command()
@@ -37,15 +40,23 @@ def update(
     table: Annotated[
         Path | None, typer.Option("--table", metavar="FILE", help="Write there instead of into the state folder.")
     ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove models that are not published there. Without it they stay.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take an older litellm's prices too, and remove however many models.")
+    ] = False,
 ) -> None:
-    """Take the prices that litellm publishes. They hold from the gateway's next start or policy change on."""
+    """Take the prices that litellm publishes; workers follow within a second. Models it does not know stay."""
     source, name = _source(file)
     found = _harvested(source)
-    where = table or state / FILE
-    old = _old(where) or Table().book
+    old = Table(state).book if table is None else _old(table) or Table().book
+    rows = found.rows if prune else {**old.rows, **found.rows}
+    if not force:
+        _refuse(old, name, rows)
     today = datetime.now(UTC).date().isoformat()
-    _write(where, written(Book(today, name, found.rows)))
-    for line in _told(old, found):
+    where = _write(state, table, written(Book(today, _origin(name, old, prune=prune), rows)))
+    for line in _told(old, rows, found):
         typer.echo(line)
     typer.echo(f"{len(found.rows):,} models' prices from {name} are in {where}, dated {today}.")
 
@@ -124,6 +135,34 @@ def _failed(why: str) -> typer.Exit:
     return typer.Exit(1)
 
 
+def _refuse(old: Book, name: str, rows: Mapping[str, Any]) -> None:
+    """Stop at what is likely a mistake: prices of the past, or a source that lacks much of what is known."""
+    have, had = _release(name), _release(old.source)
+    if have is not None and had is not None and have < had:
+        raise _failed(
+            f"{name} is older than the table in force, which is from {_word(old.source)}; the table stays as it was. "
+            "--force takes it all the same."
+        )
+    removed = len(old.rows.keys() - rows.keys())
+    if removed > MOST_REMOVED * len(old.rows):
+        raise _failed(
+            f"{name} lacks {removed:,} of {len(old.rows):,} models of the table in force; the table stays as it was. "
+            "--force removes them all the same."
+        )
+
+
+def _release(source: str) -> tuple[int, ...] | None:
+    """Which litellm a table is from; None where it is from none."""
+    found = _RELEASE.search(source)
+    return tuple(map(int, found[1].split("."))) if found else None
+
+
+def _origin(name: str, old: Book, *, prune: bool) -> str:
+    """What the new table says it is from: a file of no release does not hide which release the rest is from."""
+    rest = _RELEASE.search(old.source)
+    return name if prune or rest is None or _release(name) else f"{name[:LONGEST_WORD]}, the rest from {rest[0]}"
+
+
 def _old(where: Path) -> Book | None:
     """What was there before, to be compared; a broken file is about to be mended."""
     try:
@@ -132,29 +171,24 @@ def _old(where: Path) -> Book | None:
         return None
 
 
-def _write(where: Path, content: bytes) -> None:
-    """Write whole or not at all: a gateway may start at any moment."""
+def _write(state: Path, table: Path | None, content: bytes) -> Path:
+    """Write whole or not at all, as a gateway may start at any moment: into the state folder 0600, as all there is."""
+    where = table or state / FILE
     try:
-        where.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=where.parent, prefix=f".{where.name}.", delete=False) as new:
-            try:
-                new.write(content)
-                new.flush()
-                os.fsync(new.fileno())
-                os.chmod(new.name, 0o644)
-                os.replace(new.name, where)
-            except BaseException:
-                os.unlink(new.name)
-                raise
+        if table is None:
+            State(state).write(where, content)
+        else:
+            table.parent.mkdir(parents=True, exist_ok=True)
+            put(table, content, 0o644)
     except OSError as error:
         raise _failed(f"{where} cannot be written: {error.strerror}.") from error
+    return where
 
 
 # What changed
 
 
-def _told(old: Book, found: Harvest) -> Iterator[str]:
-    new = found.rows
+def _told(old: Book, new: Mapping[str, Any], found: Harvest) -> Iterator[str]:
     changed = [key for key in sorted(new) if key in old.rows and old.rows[key] != new[key]]
     noted = [key for key in changed if key.partition("/")[0] in OF_NOTE]
     for key in noted[:MOST_TOLD]:
@@ -163,10 +197,14 @@ def _told(old: Book, found: Harvest) -> Iterator[str]:
         yield f"  and {len(noted) - MOST_TOLD} more"
     yield from _refusals(found.refused)
     added, removed = len(new.keys() - old.rows.keys()), len(old.rows.keys() - new.keys())
-    yield f"{added:,} added, {len(changed):,} changed, {removed:,} removed, {len(found.refused):,} refused."
+    kept = len(new.keys() - found.rows.keys())
+    yield (
+        f"{added:,} added, {len(changed):,} changed, {removed:,} removed, {kept:,} not published there and kept, "
+        f"{len(found.refused):,} refused."
+    )
 
 
-def _difference(old: Any, new: Row) -> str:
+def _difference(old: Any, new: Any) -> str:
     before = old if isinstance(old, dict) else {}
     told = [
         f"{name} {_amount(before.get(name))} -> {_amount(new.get(name))}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
 from policies.document import Found, Node, quoted
 from policies.money import Record
-from policies.scalars import LONGEST_NAME, has_glob
+from policies.scalars import LONGEST_NAME, MOST_STARS, fits, has_glob
 from policies.words import suggestion
 
-MOST_GLOBS = 200  # of one upstream, compared with each other
+MOST_GLOBS = 200  # of one upstream, each held against each of its models; plain names cost nothing
 
 
 def idle_money(tree: Node) -> Iterator[Found]:
@@ -39,11 +38,14 @@ def _models_at(tree: Node) -> dict[str, dict[str, str]]:
     return used
 
 
-def _unasked(prices: dict[str, Node] | object, used: dict[str, str]) -> Iterator[Found]:
+def _unasked(prices: Mapping[str, Node], used: dict[str, str]) -> Iterator[Found]:
     """Prices whose glob fits no model that is asked for, or none that an earlier glob has left."""
-    before: list[tuple[str, Node]] = []
-    for glob, price in (prices if isinstance(prices, dict) else {}).items():
-        if len(glob) > LONGEST_NAME or "${" in glob:
+    if (globs := [price for glob, price in prices.items() if has_glob(glob)])[MOST_GLOBS:]:
+        yield globs[MOST_GLOBS].line, f"prices: an upstream has at most {MOST_GLOBS} globs; write names out instead"
+        return
+    before: list[tuple[str, Node, int]] = []
+    for glob, price in prices.items():
+        if len(glob) > LONGEST_NAME or glob.count("*") > MOST_STARS or "${" in glob:
             continue
         fitting = _fitting(glob, used)
         if not used:
@@ -54,19 +56,21 @@ def _unasked(prices: dict[str, Node] | object, used: dict[str, str]) -> Iterator
         else:
             yield from _shadowed(glob, price, fitting, before)
         if len(before) < MOST_GLOBS:
-            before.append((glob, price))
+            before.append((glob, price, fitting))
 
 
-def _fitting(glob: str, names: dict[str, str]) -> list[str]:
+def _fitting(glob: str, names: Mapping[str, str]) -> int:
+    """Which of the names fit, as a number with a bit for each: two globs are then compared at once."""
     if not has_glob(glob):
-        return [glob] if glob in names else []
-    return [name for name in names if fnmatchcase(name, glob)]
+        return 1 << list(reversed(names)).index(glob) if glob in names else 0
+    test = fits(glob)
+    return int("0" + "".join("1" if test(name) else "0" for name in names), 2)
 
 
-def _shadowed(glob: str, price: Node, fitting: list[str], before: list[tuple[str, Node]]) -> Iterator[Found]:
+def _shadowed(glob: str, price: Node, fitting: int, before: list[tuple[str, Node, int]]) -> Iterator[Found]:
     """A price behind one that fits all its models: the first that fits counts."""
-    for earlier, node in before:
-        if all(fnmatchcase(name, earlier) for name in fitting):
+    for earlier, node, taken in before:
+        if not fitting & ~taken:
             yield (
                 price.line,
                 f"prices: {quoted(glob)} is never asked, for {quoted(earlier)} on line {node.line} fits first",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from fnmatch import translate
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -10,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 
 REFERENCE = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 LONGEST_NAME = 200
+MOST_STARS = 8  # of one glob; each is one more search through every name it is held against
 SHORTEST_KEY, LONGEST_KEY = 16, 1000  # characters of a key that clients show
 LONGEST_DURATION = 7 * 24 * 3600.0  # seconds; a longer wait is a slip of the pen
 LONGEST_LIFETIME = 366 * 24 * 3600.0  # seconds that something may be kept
@@ -51,6 +54,13 @@ def _name(value: str) -> str:
         raise ValueError(f"a name has at most {LONGEST_NAME} characters")
     if not value.isprintable():
         raise ValueError("a name has printable characters only")
+    return value
+
+
+def _glob(value: str) -> str:
+    """Refuse what costs more to compare than it can tell apart."""
+    if value.count("*") > MOST_STARS:
+        raise ValueError(f"a glob has at most {MOST_STARS} `*`")
     return value
 
 
@@ -144,7 +154,7 @@ Portion = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]  # a share th
 Name = Annotated[
     str, AfterValidator(_name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_NAME})
 ]
-Glob = Name  # a name in which * ? and [...] stand for others, as in a shell; case matters
+Glob = Annotated[Name, AfterValidator(_glob)]  # * ? and [...] stand for others, as in a shell; case matters
 Address = Annotated[
     str,
     AfterValidator(_address),
@@ -161,3 +171,8 @@ HeaderName = Annotated[str, AfterValidator(_header_name)]
 def has_glob(name: str) -> bool:
     """Say whether a name holds a character that stands for others."""
     return any(character in name for character in "*?[")
+
+
+def fits(glob: str) -> Callable[[str], object]:
+    """What says whether a name fits a glob, made once for many names; case matters."""
+    return re.compile(translate(glob)).match if has_glob(glob) else glob.__eq__

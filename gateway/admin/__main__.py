@@ -14,10 +14,11 @@ import uvicorn
 from gateway.admin import REDIS_URL_ENV
 from gateway.admin.app import create_app
 from gateway.admin.dashboard.site import HELLO
+from gateway.admin.policy_keys import PolicyKeys
 from gateway.ledger.following import follower
 from gateway.logs import Format, set_up
 from gateway.state import State
-from policies.loader import load_text
+from policies.loader import LoadedPolicy, load_text
 
 PARENT_SECONDS = 0.5  # between two looks at whether the parent still lives
 
@@ -28,11 +29,19 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
     state, url = State(given.state), environ.get(REDIS_URL_ENV, "")
     set_up("admin", given.log_format, secrets=[state.admin_token()])
 
-    def check(text: str) -> object:
+    def check(text: str) -> LoadedPolicy:
         return load_text(text, given.policy, environ, given.gguf)
 
     config = uvicorn.Config(
-        create_app(state, given.policy, state.admin_token(), url, check=check, hello=given.hello),
+        create_app(
+            state,
+            given.policy,
+            state.admin_token(),
+            url,
+            check=check,
+            policy_keys=PolicyKeys(given.policy, check),
+            hello=given.hello,
+        ),
         host=given.host,
         port=given.port,
         log_config=None,

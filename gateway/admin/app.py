@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,6 +33,7 @@ from gateway.keys.registry import opened as opened_keys
 from gateway.ledger import Filters, LedgerReader, LedgerUnavailable
 from gateway.state import State
 from policies.history import History
+from policies.model import Key
 from policies.shown import shown
 
 DAY = 86400.0
@@ -93,11 +95,13 @@ def create_app(
     redis_url: str = "",
     *,
     check: Checker = no_check,
+    policy_keys: Callable[[], Sequence[Key]] = tuple,
     hello: str = HELLO,
 ) -> FastAPI:
     """The admin plane over one state directory, one policy file and, if the workers share one, a Redis.
 
-    `check` says whether a policy's text could come into force; `hello` is a line to paste that makes a first call.
+    `check` says whether a policy's text could come into force, `policy_keys` which keys the policy has; `hello` is a
+    line to paste that makes a first call.
     Raises ValueError if the token is empty.
     """
     plane = _Plane(state, policy_path, redis_url)
@@ -117,7 +121,7 @@ def create_app(
         app.add_api_route(path, answer, methods=["GET"], response_model=None)
     app.add_api_route("/api/cache/purge", plane.purge, methods=["POST"], response_model=None)
     for more in (
-        key_routes(keys),
+        key_routes(keys, policy_keys),
         version_routes(state.dir, policy_path, check),
         record_routes(plane.ledger),
     ):

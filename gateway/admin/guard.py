@@ -15,65 +15,91 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import logging
 import time
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.admin import login
+from gateway.admin.ended import Ended
+from gateway.admin.sending import (
+    body_of,
+    redirect,
+    refuse,
+    replayed,
+    show,
+    with_headers,
+    with_page,
+    without_body,
+)
 from gateway.errors import Forbidden, GatewayError, NoSuchMethod, NotJsonType, TooLarge, Unauthorized
+from gateway.state import State
+
+_log = logging.getLogger(__name__)
 
 OPEN = frozenset({"/healthz"})  # says only that the process lives
 LOGIN, LOGOUT = "/login", "/logout"
 METHODS = frozenset({"GET", "HEAD", "POST"})
+BODY_BYTES = 1_000_000  # of any request; the longest sensible one is a purge with every field
 
-# What pages may do: run scripts of our own files, and style what they draw; nothing inline, nothing from elsewhere.
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-_HEADERS = {
-    "cache-control": "no-store",
-    "content-security-policy": _POLICY,
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "same-origin",  # with none at all a browser would not say where a form of ours comes from
-    "x-content-type-options": "nosniff",
-}
-_KEPT = ("/_assets/", "/_dash-component-suites/")  # scripts and styles, which hold no figures: a browser may keep them
+
+class TooManyTries(GatewayError):
+    """Too many wrong tokens came from this address."""
+
+    status, code, type = 429, "too_many_tries", "rate_limit_error"
+
+    def __init__(self, wait: int) -> None:
+        super().__init__(f"Too many wrong tokens came from this address. Try again in {wait} seconds.")
+        self.headers["retry-after"] = str(wait)
 
 
 class Guard:
     """Lets through what bears the token; answers 401 to the rest, and shows browsers the form."""
 
-    def __init__(self, app: ASGIApp, token: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str, clock: Callable[[], float] = time.time, state: State | None = None
+    ) -> None:
+        """`state` is where it is kept who signed out; without it that is forgotten when the process ends."""
         if not token:
             raise ValueError("an empty token would open the admin plane to everybody")
         self._app = app
         self._token = token.encode()
-        self._sessions = login.Sessions(self._token, clock)
+        self._sessions = login.Sessions(self._token, clock, Ended(state))
         self._tries = login.Tries(clock)
+        self._guesses = login.Tries(clock, login.GUESSES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            await self._answer(scope, receive, _with_headers(send, scope["path"]))
+            await self._safely(scope, receive, with_headers(send, scope["path"]))
         elif scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+    async def _safely(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, whatever happens: what the framework says of a fault would come without our headers."""
+        is_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, noting)
+        except Exception:
+            # Any route may fail in a way that nobody thought of. Whoever asked is told; once an answer has begun that
+            # is too late, and the server cuts it off.
+            if is_begun:
+                raise
+            _log.exception("the admin plane failed at a request")
+            await refuse(GatewayError("The admin plane failed at this; its log says why."), scope["path"], send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -82,25 +108,44 @@ class Guard:
             return
         refusal = self._refusal(scope, headers)
         if refusal is None:
-            await self._app(scope, receive, send)
+            await self._pass(scope, headers, receive, send)
         elif isinstance(refusal, Unauthorized) and _shows(scope, headers):
-            await _redirect(send, login.login_path(scope["path"], scope["query_string"].decode("latin-1")))
+            await redirect(send, login.login_path(scope["path"], scope["query_string"].decode("latin-1")))
         else:
-            await _refuse(refusal, scope["path"], send)
+            await refuse(refusal, scope["path"], send)
+
+    async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        """Have the application answer, to HEAD as to GET. A body is read here first: no route takes a long one."""
+        if "content-length" in headers or "transfer-encoding" in headers:
+            body = await body_of(receive, BODY_BYTES) if _announced(headers) <= BODY_BYTES else None
+            if body is None:
+                await refuse(TooLarge(f"The body is over {BODY_BYTES:,} bytes."), scope["path"], send)
+                return
+            receive = replayed(body, receive)
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, without_body(send)
+        await self._app(scope, receive, with_page(send, login.missing()) if _shows(scope, headers) else send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> GatewayError | None:
         """Why this request goes no further."""
-        if scope["path"] not in OPEN and not self._bears_token(scope, headers):
-            return Unauthorized("The admin plane wants its token: Authorization: Bearer TOKEN.")
+        stranger = None if scope["path"] in OPEN else self._stranger(scope, headers)
+        if stranger is not None:
+            return stranger
         if scope["method"] not in METHODS:
             return NoSuchMethod("The admin plane answers GET, HEAD and POST.")
         return _post_refusal(headers) if scope["method"] == "POST" else None
 
-    def _bears_token(self, scope: Scope, headers: Headers) -> bool:
+    def _stranger(self, scope: Scope, headers: Headers) -> GatewayError | None:
+        """Why this one is not let in. The right token always is, however many wrong ones came from its address."""
         given = [value for name, value in scope["headers"] if name == b"authorization"]
-        if given:
-            return len(given) == 1 and hmac.compare_digest(_secret(given[0]), self._token)
-        return self._sessions.holds(_cookie(scope, headers))
+        if len(given) == 1 and hmac.compare_digest(_secret(given[0]), self._token):
+            return None
+        if not given and self._sessions.holds(_cookie(scope, headers)):
+            return None
+        wait = self._guesses.wrong(_address(scope)) if given else 0
+        if wait:
+            return TooManyTries(wait)
+        return Unauthorized("The admin plane wants its token: Authorization: Bearer TOKEN.")
 
     # The forms
 
@@ -109,34 +154,44 @@ class Guard:
         if scope["method"] == "POST":
             refusal = _form_refusal(headers)
             if refusal is not None:
-                await _refuse(refusal, scope["path"], send)
+                await refuse(refusal, scope["path"], send)
             elif scope["path"] == LOGOUT:
                 self._sessions.end(_cookie(scope, headers))
-                await _redirect(send, LOGIN, _set_cookie(scope, "", 0))
+                await redirect(send, LOGIN, _set_cookie(scope, "", 0))
             else:
-                await self._sign_in(scope, await _body(receive), send)
+                await self._sign_in(scope, await body_of(receive, login.FORM_BYTES), send)
         elif scope["path"] == LOGIN and scope["method"] in METHODS:
             wanted = login.safe_next(parse_qs(scope["query_string"].decode("latin-1")).get("next", ["/"])[0])
             is_foreign = headers.get("sec-fetch-site") in {"cross-site", "same-site"}
-            await _show(send, login.again(wanted) if is_foreign else login.form(wanted))
+            await show(send, login.again(wanted) if is_foreign else login.form(wanted))
         else:
-            await _refuse(NoSuchMethod("This path does not answer this method."), scope["path"], send)
+            await refuse(NoSuchMethod("This path does not answer this method."), scope["path"], send)
 
     async def _sign_in(self, scope: Scope, body: bytes | None, send: Send) -> None:
         if body is None:
-            await _refuse(TooLarge("The form is too long."), scope["path"], send)
+            await refuse(TooLarge("The form is too long."), scope["path"], send)
             return
-        address = (scope.get("client") or ("", 0))[0]
         token, wanted = login.form_of(body)
-        wait = self._tries.wait(address)
+        if hmac.compare_digest(token.encode(), self._token):
+            await redirect(send, wanted, _set_cookie(scope, self._sessions.begin(), login.SESSION_SECONDS))
+            return
+        wait = self._tries.wrong(_address(scope))
         if wait:
             trouble = f"Too many wrong tokens. Try again in {wait} seconds."
-            await _show(send, login.form(wanted, trouble), 429, (b"retry-after", str(wait).encode()))
-        elif hmac.compare_digest(token.encode(), self._token):
-            await _redirect(send, wanted, _set_cookie(scope, self._sessions.begin(), login.SESSION_SECONDS))
+            await show(send, login.form(wanted, trouble), 429, (b"retry-after", str(wait).encode()))
         else:
-            self._tries.note(address)
-            await _show(send, login.form(wanted, "This is not the token."), 401)
+            await show(send, login.form(wanted, "This is not the token."), 401)
+
+
+def _address(scope: Scope) -> str:
+    client = cast("tuple[str, int] | None", scope.get("client"))
+    return client[0] if client else ""
+
+
+def _announced(headers: Headers) -> int:
+    """How long the body says it is."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else 0
 
 
 def _shows(scope: Scope, headers: Headers) -> bool:
@@ -196,59 +251,12 @@ def _is_ours(headers: Headers) -> bool:
     """Whether a page of ours, or no page at all, sends this."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is None:  # an old browser, one that came here without https, or none at all
-        return origin is None or urlsplit(origin).netloc == headers.get("host")
+        return origin is None or _host(origin) == headers.get("host")
     return site in {"same-origin", "none"}
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The form's body; None if it is longer than any form of ours."""
-    body = b""
-    while len(body) <= login.FORM_BYTES:
-        message = await receive()
-        body += message.get("body", b"")
-        if message["type"] == "http.disconnect" or not message.get("more_body"):
-            return body if len(body) <= login.FORM_BYTES else None
-    return None
-
-
-async def _redirect(send: Send, where: str, *headers: tuple[bytes, bytes]) -> None:
-    sent = [(b"location", where.encode("ascii", "replace")), (b"content-length", b"0"), *headers]
-    await send({"type": "http.response.start", "status": 303, "headers": sent})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _show(send: Send, page: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
-    kind = (b"content-type", b"text/html; charset=utf-8")
-    sent = [kind, (b"content-length", str(len(page)).encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": sent})
-    await send({"type": "http.response.body", "body": page})
-
-
-async def _refuse(refusal: GatewayError, path: str, send: Send) -> None:
-    """Answer in the envelope; a 401 says which ways in there are, but to a page's script only that it is not in.
-
-    A browser would ask for a password then, on top of the page, and the page itself knows better where to sign in.
-    """
-    body = refusal.envelope()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if isinstance(refusal, Unauthorized) and not path.startswith("/_"):
-        headers.append((b"www-authenticate", b'Basic realm="sluice admin", charset="UTF-8"'))
-    if isinstance(refusal, Unauthorized):
-        headers.append((b"www-authenticate", b'Bearer realm="sluice admin"'))
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _with_headers(send: Send, path: str) -> Send:
-    """Keep answers out of caches, frames and other sites' pages."""
-
-    async def wrapped(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            is_kept = message["status"] in {200, 304} and path.startswith(_KEPT)
-            for name, value in _HEADERS.items():
-                if not (is_kept and name == "cache-control"):
-                    headers[name] = value
-        await send(message)
-
-    return wrapped
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # a bracket that opens no address
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -48,7 +49,7 @@ def routes(
     policy_keys: Callable[[], Sequence[Key]] = tuple,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
-    """The routes over a store that `opened` opens for one request; `policy_keys` tells those of the policy in force."""
+    """The routes over a store that `opened` opens for one request; `policy_keys` tells those of the policy and may read files."""
     desk = _Desk(opened, policy_keys, clock)
     router = APIRouter()
     router.add_api_route(KEYS_PATH, desk.list, methods=["GET"], response_model=None)
@@ -69,13 +70,13 @@ class _Desk:
         now = self._clock()
         async with self._opened() as store:
             found = await store.load()
-        policy = [_of_policy(key) for key in self._policy_keys()]
+        policy = [_of_policy(key) for key in await asyncio.to_thread(self._policy_keys)]
         names = {key["name"] for key in policy}
         issued = [_of_issued(key, now, is_shadowed=key.name in names) for key in by_age(found.records.values())]
         return _json({"keys": policy + issued, "trouble": found.trouble})
 
     async def create(self, order: KeyOrder) -> Response:
-        if any(key.name == order.name for key in self._policy_keys()):
+        if any(key.name == order.name for key in await asyncio.to_thread(self._policy_keys)):
             raise KeyExists(f"The policy file has a key named '{order.name}' already.", param="name")
         secret, now = new_secret(), self._clock()
         key = issue(

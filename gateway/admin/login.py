@@ -1,7 +1,7 @@
 """Signing in with a browser: a form takes the token and gives a cookie, which ends by itself and cannot be made up.
 
 The cookie holds a code made from the token, not the token; who changes the token ends every session. Nothing is kept of
-a session but, until its time is over, that somebody signed out of it.
+a session but, until its time is over, that somebody signed out of it; that is kept over a restart, too.
 
 A cookie that is SameSite=Strict does not come with a link that was clicked on another site, as in a chat. The browser
 says so, and then gets a page that leads it to the same address once more, now from here: with its cookie.
@@ -18,8 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, urlsplit
 
+from gateway.admin.ended import Ended
+
 SESSION_SECONDS = 12 * 3600
-TRIES, TRY_SECONDS = 5, 60.0  # wrong tokens from one address in that time
+TRIES, TRY_SECONDS = 5, 60.0  # wrong tokens in the form from one address in that time
+GUESSES = 20  # wrong tokens in headers
 ADDRESSES = 1000  # remembered at once
 FORM_BYTES = 4096
 COOKIE = "sluice-admin"
@@ -38,7 +41,7 @@ class Sessions:
 
     token: bytes
     clock: Callable[[], float]
-    ended: dict[str, float] = field(default_factory=dict)  # cookies signed out of, until their time is over
+    ended: Ended = field(default_factory=Ended)
 
     def begin(self) -> str:
         """A new cookie's value."""
@@ -50,19 +53,20 @@ class Sessions:
         told, _, code = cookie.rpartition(".")
         if not hmac.compare_digest(code.encode(), self._code(told).encode()) or cookie in self.ended:
             return False
-        return float(told.partition(".")[0]) > self.clock()
+        return _end(cookie) > self.clock()
 
     def end(self, cookie: str) -> None:
         """Sign out."""
-        now = self.clock()
         if self.holds(cookie):
-            self.ended = {
-                **{old: until for old, until in self.ended.items() if until > now},
-                cookie: now + SESSION_SECONDS,
-            }
+            self.ended.add(cookie, _end(cookie), self.clock())
 
     def _code(self, told: str) -> str:
         return hmac.digest(self.token, b"sluice admin session " + told.encode(), hashlib.sha256).hex()
+
+
+def _end(cookie: str) -> float:
+    """When a cookie of ours ends by itself."""
+    return float(cookie.partition(".")[0])
 
 
 @dataclass
@@ -70,19 +74,25 @@ class Tries:
     """Wrong tokens by address, so that nobody can try many."""
 
     clock: Callable[[], float]
+    most: int = TRIES
     seen: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
-    def wait(self, address: str) -> int:
-        """Seconds until this address may try again; 0 if it may now."""
+    def wrong(self, address: str) -> int:
+        """Seconds until this address may try again, one wrong token later; 0 if it may now."""
+        wait = self._wait(address)
+        if not wait:
+            self._note(address)
+        return wait
+
+    def _wait(self, address: str) -> int:
         wrong = self.seen.get(address)
-        if wrong is None or len(wrong) < TRIES:
+        if wrong is None or len(wrong) < self.most:
             return 0
         left = wrong[0] + TRY_SECONDS - self.clock()
         return int(left) + 1 if left > 0 else 0
 
-    def note(self, address: str) -> None:
-        """Remember a wrong one."""
-        self.seen.setdefault(address, deque(maxlen=TRIES)).append(self.clock())
+    def _note(self, address: str) -> None:
+        self.seen.setdefault(address, deque(maxlen=self.most)).append(self.clock())
         self.seen.move_to_end(address)
         while len(self.seen) > ADDRESSES:
             self.seen.popitem(last=False)
@@ -104,7 +114,10 @@ def form_of(body: bytes) -> tuple[str, str]:
 
 def safe_next(asked: str) -> str:
     """Where to go after signing in: a place of ours, whatever was asked."""
-    parts = urlsplit(asked) if asked.isprintable() and "\\" not in asked else urlsplit("/")
+    try:
+        parts = urlsplit(asked) if asked.isprintable() and "\\" not in asked else urlsplit("/")
+    except ValueError:  # a bracket that opens no address
+        return "/"
     if parts.scheme or parts.netloc or not parts.path.startswith("/") or asked.startswith("//"):
         return "/"
     return (parts.path + (f"?{parts.query}" if parts.query else ""))[:2000]
@@ -138,6 +151,15 @@ def again(wanted: str) -> bytes:
         "Sluice",
         f'<p><a href="{html.escape(wanted)}">Go on</a></p>',
         f'<meta http-equiv="refresh" content="0;url={html.escape(wanted)}">',
+    )
+
+
+def missing() -> bytes:
+    """The page where there is none."""
+    return _document(
+        "No such page · Sluice",
+        '<main><h1>There is no such page.</h1><p><a href="/">To the overview</a></p>'
+        '<p><a href="/api">What the admin plane answers</a></p></main>',
     )
 
 

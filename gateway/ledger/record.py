@@ -38,14 +38,14 @@ def unpack(data: bytes) -> Trace:
     (
         id_, at, started, endpoint, tenant, key, team, tags, model, rule, policy, streamed, request_bytes,
         response_bytes, first_byte, ended, status, outcome, usage, attempts, notes, cache, age, source, saved, waited,
-        broke, serves_nobody, is_held_out, removed, bill, content,
+        broke, serves_nobody, holdout, removed, bill, content,
     ) = marshal.loads(data)  # noqa: S302 - we wrote it: the file is ours alone and its checksum agrees  # fmt: skip
     used = None if usage is None else _usage_read(usage)
     return Trace(
         id_, at, started, endpoint, tenant, key, team, tags, model, rule, policy, streamed, request_bytes,
         response_bytes, first_byte, ended, status, outcome, used, [_attempt_read(each, used) for each in attempts],
         notes, cache, age, None if source is None else Source(*source), saved, waited, broke, serves_nobody,
-        is_held_out, removed, None if bill is None else Bill(*bill), _NO_SPAN, content,
+        holdout, removed, None if bill is None else Bill(*bill), _NO_SPAN, content,
     )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def _flat(trace: Trace) -> tuple[Any, ...]:
         trace.waited,
         trace.broke,
         trace.serves_nobody,
-        trace.is_held_out,
+        trace.holdout,
         trace.removed,
         None if bill is None else (bill.cost, bill.baseline, bill.own, bill.saved, bill.basis, bill.lines),
         trace.content,
@@ -133,7 +133,15 @@ def _extra(extra: Extra) -> tuple[Any, ...]:
 
 
 def _source(source: Source) -> tuple[Any, ...]:
-    return source.model, source.upstream, source.tokens, source.completion, source.cached, source.usd
+    return (
+        source.model,
+        source.upstream,
+        source.tokens,
+        source.completion,
+        source.cached,
+        source.usd,
+        source.is_estimated,
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -39,6 +39,7 @@ from gateway.trace import Trace
 logger = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 1.0
+REFUSED_SECONDS = 10.0  # between two records of calls that were not let in
 RETRY_SECONDS = 1.0  # between tries while the file is in trouble
 URGENT = ROOM // 4  # bytes behind, after which the recorder must not wait for its turn any more
 
@@ -93,6 +94,7 @@ class Desk:
         self._path: Path = state.worker(worker)
         self._last: tuple[Any, ...] = ()
         self._lost = 0  # records since start
+        self._refused_at = -REFUSED_SECONDS  # Unix time of the last call on record that was not let in
         self.metrics = Metrics(self._before())
 
     def place(self, segment: Segment, written: int) -> Place:
@@ -100,6 +102,18 @@ class Desk:
         place = self.places.setdefault(segment.name, Place())
         place.written = max(place.written, written)
         return place
+
+    def may_keep(self, trace: Trace) -> bool:
+        """Say whether this call gets a record: of those that were let in all do, of the others one now and then.
+
+        Else anybody without a key could push everybody's records out of the ledger. All are counted in the metrics.
+        """
+        if trace.tenant:
+            return True
+        if 0 <= trace.at - self._refused_at < REFUSED_SECONDS:
+            return False
+        self._refused_at = trace.at
+        return True
 
     def drop(self, records: int) -> None:
         """Count records that were lost."""
@@ -299,7 +313,7 @@ class Taking:
             trace: Trace = unpack(record)
             if not is_counted:
                 desk.metrics.count(trace)
-            if not is_written:
+            if not is_written and desk.may_keep(trace):
                 batch.rows.append(row(trace))
                 batch.contents.append(trace.content)
         except _BROKEN:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.money.lists import caches_unasked, list_of
 from gateway.money.machine import Machine, Meter, of_policy
 from gateway.money.table import Table
 from gateway.money.tariff import MILLION, NAMES, Lines, Scale, Tariff, of_price
-from policies.model import Policy
+from policies.model import Policy, Price
+from policies.scalars import fits
 
 MOST_KEPT = 10_000  # prices by upstream and model; more names than that are no names of a policy
+MOST_TOLD = 500  # prices described; nobody reads more, and workers write them down again and again
+_Stated = Sequence[tuple[Callable[[str], object], Price]]
 
 
 class Prices:
@@ -28,6 +30,7 @@ class Prices:
             if upstream.machine is not None and name in meters
         }
         self._known: dict[tuple[str, str], Tariff | Machine | None] = {}
+        self._globs: dict[str, _Stated] = {}  # by upstream, ready to be asked
 
     def of(self, upstream: str, model: str) -> Tariff | Machine | None:
         """What a model costs at an upstream, by the name that the upstream knows it by; None where nobody knows."""
@@ -44,16 +47,29 @@ class Prices:
         if stated is None:
             return None
         provider = list_of(stated)
-        for glob, price in stated.prices.items():
-            if fnmatchcase(model, glob):
+        for is_meant, price in self._stated(upstream):
+            if is_meant(model):
                 return of_price(price, caches_unasked=caches_unasked(provider, model))
         if stated.machine is not None:
             return self._machines.get(upstream)
         return None if provider is None else self._table.lookup(provider, model)
 
+    def _stated(self, upstream: str) -> _Stated:
+        """The policy's own prices of an upstream, their globs compiled once."""
+        if upstream not in self._globs:
+            prices = self._policy.upstreams[upstream].prices
+            self._globs[upstream] = [(fits(glob), price) for glob, price in prices.items()]
+        return self._globs[upstream]
+
     def describe(self, now: float) -> list[dict[str, Any]]:
-        """Every price of the policy, for people: by upstream and model its kind, lines and where they are from."""
-        return [self._described(upstream, model, now) for upstream, model in sorted(set(self._targets()))]
+        """The policy's prices, for people: by upstream and model their kind, lines and where they are from.
+
+        Of more than MOST_TOLD the first are told, then one of kind "more" that says how many are left out. Any thread
+        may ask, while others do too: what is kept here is only ever put in whole.
+        """
+        asked = sorted(set(self._targets()))
+        told = [self._described(upstream, model, now) for upstream, model in asked[:MOST_TOLD]]
+        return [*told, _more(len(asked) - MOST_TOLD)] if len(asked) > MOST_TOLD else told
 
     def _targets(self) -> Iterator[tuple[str, str]]:
         for name, model in self._policy.models.items():
@@ -71,6 +87,10 @@ class Prices:
             kind = "table" if is_table else "policy"
             return told | {"kind": kind, "source": priced.source, "date": dated, **described(priced)}
         return told
+
+
+def _more(count: int) -> dict[str, Any]:
+    return {"upstream": "", "model": f"and {count:,} more", "kind": "more", "source": "", "date": None}
 
 
 def described(tariff: Tariff) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from policies.costs import MOST_GLOBS
 from policies.importers.foreign import Value
 from policies.importers.providers import OPENAI, OPENAI_LIKE, WELL_KNOWN, provider_and_model
 from policies.importers.reasons import NO_SETTING
 from policies.importers.report import Names, Report, below, mapping, number, references, word
-from policies.scalars import LONGEST_DURATION, REFERENCE, Name
+from policies.scalars import LONGEST_DURATION, REFERENCE, Name, has_glob
 from policies.upstreams import Upstream
 
 STAND_IN = "http://stand-in.example/v1"  # for a variable, while what holds it is checked: good as address and as key
@@ -195,6 +196,9 @@ class Upstreams:
             self.report.add(here, "no price can be given under this name of a model")
             return
         prices = self.found[upstream].setdefault("prices", {})
+        if has_glob(pattern) and sum(map(has_glob, prices)) >= MOST_GLOBS and pattern not in prices:
+            self.report.add(here, f"an upstream has at most {MOST_GLOBS} prices of names with a sign of a glob")
+            return
         if prices.setdefault(pattern, lines) != lines:
             self.report.add(here, "the same model at the same upstream has another price in an entry before")
 

@@ -18,6 +18,7 @@ from policies.document import UnreadableError, parse
 from policies.errors import PolicyError
 from policies.expand import expand
 from policies.importers.entries import STAND_IN, Target, Upstreams, duration, is_name
+from policies.importers.fallbacks import MOST_ATTEMPTS, Fallbacks
 from policies.importers.foreign import ForeignError, Value, read
 from policies.importers.reasons import ENVIRONMENT, GENERAL, IN_ORDER, KEYS, LITELLM, NO_SETTING, REDIS, ROUTER
 from policies.importers.report import (
@@ -40,7 +41,6 @@ from policies.scalars import LONGEST_DURATION, LONGEST_LIFETIME
 __all__ = ["CannotImport", "Imported", "Note", "convert"]
 
 RETENTION = 7 * 86_400.0  # seconds; a policy's default
-MOST_ATTEMPTS = 100
 MOST_TARGETS = 6000  # a policy of more is refused for its length; this is known before it is written
 _HEAD = [
     "# Made of a LiteLLM config.yaml by `sluice policy import litellm`. Look it over: the list of what could not be",
@@ -84,17 +84,21 @@ class _Found:
         self._upstreams = Upstreams(report)
         self._targets: dict[str, list[Target]] = {}
         self._has_fallbacks = False
+        self._own: dict[str, list[Target]] = {}  # without those of fallbacks
 
     def policy(self) -> dict[str, Any]:
         """The policy as plain values."""
         self._read_models()
-        own = {name: list(targets) for name, targets in self._targets.items()}
-        self._read_fallbacks(own)
+        self._own = {name: list(targets) for name, targets in self._targets.items()}
+        fallbacks = Fallbacks(self._report, self._own, self._targets)
+        for where, section in (("router_settings", self._router), ("litellm_settings", self._litellm)):
+            fallbacks.read(where, section)
+        self._has_fallbacks = fallbacks.has_any
         self._read_aliases()
         rule = self._rule()
         self._note_the_rest()
         policy: dict[str, Any] = {"version": 1, "upstreams": self._upstreams.found}
-        policy["models"] = {name: _model(name, targets) for name, targets in self._targets.items()}
+        policy["models"] = {name: _model(name, targets, self._own[name]) for name, targets in self._targets.items()}
         retention = rule.pop("retention", None)
         if rule:
             policy["rules"] = [{"name": "imported", **rule}]
@@ -123,36 +127,11 @@ class _Found:
         if len(targets) == 2:
             self._report.add(where, IN_ORDER)
 
-    def _read_fallbacks(self, own: Mapping[str, Sequence[Target]]) -> None:
-        """Append to each model the targets of those it falls back to, which are not followed further."""
-        for where, section in (("router_settings", self._router), ("litellm_settings", self._litellm)):
-            for number_, each in enumerate(listed(section.get("fallbacks"))):
-                for name, others in mapping(each).items():
-                    self._fall_back(f"{where}.fallbacks[{number_}]", name, listed(others), own)
-            for other in own:
-                if others := listed(section.get("default_fallbacks")):
-                    self._fall_back(f"{where}.default_fallbacks", other, others, own)
-
-    def _fall_back(self, where: str, name: str, others: Sequence[Value], own: Mapping[str, Sequence[Target]]) -> None:
-        if name not in own:
-            self._report.add(where, "names a model that is not among those carried over")
-            return
-        there = {(target.upstream, target.model) for target in self._targets[name]}
-        for other in others[:MOST_ATTEMPTS]:
-            if not isinstance(other, str) or other not in own:
-                self._report.add(where, "names a model that is not among those carried over")
-                continue
-            for target in own[other][:MOST_ATTEMPTS]:
-                if (target.upstream, target.model) not in there and len(there) < MOST_ATTEMPTS:
-                    there.add((target.upstream, target.model))
-                    self._targets[name].append(target)
-                    self._has_fallbacks = True
-
     def _read_aliases(self) -> None:
         for alias, meant in mapping(self._router.get("model_group_alias")).items():
             name = word(mapping(meant).get("model")) if isinstance(meant, dict) else word(meant)
             if name in self._targets and is_name(alias) and "${" not in alias and alias not in self._targets:
-                self._targets[alias] = list(self._targets[name])
+                self._targets[alias], self._own[alias] = list(self._targets[name]), self._own[name]
             else:
                 self._report.add(
                     below("router_settings.model_group_alias", alias), "not an alias of a model carried over"
@@ -248,13 +227,13 @@ class _Found:
         add_all("", self._config, sections, reasons, NO_SETTING)
 
 
-def _model(name: str, targets: Sequence[Target]) -> dict[str, Any]:
-    """One model of the policy."""
+def _model(name: str, targets: Sequence[Target], own: Sequence[Target]) -> dict[str, Any]:
+    """One model of the policy, which serves what its `own` entries say."""
     listed_ = [
         {"upstream": target.upstream, **({} if target.model == name else {"model": literal(target.model)})}
         for target in targets
     ]
-    said = [target.serves for target in targets]
+    said = [target.serves for target in own]
     serves = [each for each in ("chat", "completions", "embeddings") if any(each in served for served in said)]
     return {"targets": listed_, **({"serves": serves} if serves and all(said) else {})}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NO_SETTING = "Sluice has no such setting"
 IN_ORDER = "targets are asked in order, and the next when one fails; calls are not shared out among them"
+EVERY_MODEL = "a fallback of every model: Sluice has none such, so it is written out as further targets of each"
+OTHER_MODE = "chat is no fallback for embeddings, nor the other way round; there it is left out"
 _LOGS = "Sluice keeps its own ledger and metrics; it calls no logging service"
 KEYS = "clients need keys of Sluice's own: make them with `sluice keys create`, or under `keys`"
 _DATABASE = "Sluice needs no database; the ledger lies in its state folder"

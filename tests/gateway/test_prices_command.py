@@ -54,9 +54,9 @@ def test_update_from_the_installed_litellm(tmp_path: Path) -> None:
 
 def test_update_says_what_changed(tmp_path: Path) -> None:
     """It counts what was added, changed and removed, and tells old and new prices of well-known providers."""
-    run("update", "--from", published(tmp_path, a=raw(), b=raw(), c=raw()), state=tmp_path)
+    update("--from", published(tmp_path, a=raw(), b=raw(), c=raw()), state=tmp_path)
     flex = {"input_cost_per_token_flex": 5e-7}
-    status, said = run("update", "--from", published(tmp_path, b=raw(), c=raw(3e-6, **flex), d=raw()), state=tmp_path)
+    status, said = update("--from", published(tmp_path, b=raw(), c=raw(3e-6, **flex), d=raw()), state=tmp_path)
     assert status == 0
     assert "  openai/c: input 1 -> 3, other tiers\n" in said
     assert "1 added, 1 changed, 1 removed, 0 refused." in said
@@ -66,7 +66,7 @@ def test_update_says_what_changed(tmp_path: Path) -> None:
 def test_update_lists_what_it_refuses(tmp_path: Path) -> None:
     """A row that cannot be a price is named with the reason and left out; the rest is taken."""
     file = published(tmp_path, good=raw(), dear=raw(0.5), negative=raw(-1e-6), free=raw(0, output_cost_per_token=0))
-    status, said = run("update", "--from", file, state=tmp_path)
+    status, said = update("--from", file, state=tmp_path)
     assert status == 0
     assert "input_cost_per_token is 0.5, which is not between 0 and 0.1 USD: dear" in said
     assert "input_cost_per_token is -1e-06, which is not between 0 and 0.1 USD: negative" in said
@@ -78,7 +78,7 @@ def test_update_lists_what_it_refuses(tmp_path: Path) -> None:
 def test_a_refused_name_does_not_paint_the_terminal(tmp_path: Path) -> None:
     """Control characters in a published name are shown as question marks."""
     file = published(tmp_path, good=raw(), **{"bad\x1b[31m\nname": raw()})
-    said = run("update", "--from", file, state=tmp_path)[1]
+    said = update("--from", file, state=tmp_path)[1]
     assert "bad?[31m?name" in said
     assert "\x1b" not in said
 
@@ -86,10 +86,10 @@ def test_a_refused_name_does_not_paint_the_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"{", b'{"m": {"mode": "chat"}}'])
 def test_a_file_without_prices_changes_nothing(tmp_path: Path, content: bytes) -> None:
     """What is no file of litellm's costs exit status 1, and the table stays as it was."""
-    run("update", "--from", published(tmp_path, a=raw()), state=tmp_path)
+    update("--from", published(tmp_path, a=raw()), state=tmp_path)
     before = (tmp_path / FILE).read_bytes()
     (tmp_path / "other.json").write_bytes(content)
-    status, said = run("update", "--from", str(tmp_path / "other.json"), state=tmp_path)
+    status, said = update("--from", str(tmp_path / "other.json"), state=tmp_path)
     assert status == 1
     assert "other.json" in said
     assert (tmp_path / FILE).read_bytes() == before
@@ -97,14 +97,14 @@ def test_a_file_without_prices_changes_nothing(tmp_path: Path, content: bytes) -
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """A wrong name costs exit status 1 and one line."""
-    status, said = run("update", "--from", str(tmp_path / "none.json"), state=tmp_path)
+    status, said = update("--from", str(tmp_path / "none.json"), state=tmp_path)
     assert (status, said) == (1, f"{tmp_path / 'none.json'} cannot be read: No such file or directory.\n")
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """A state folder that is a file costs exit status 1 and one line."""
     (tmp_path / "state").touch()
-    status, said = run("update", "--from", published(tmp_path, a=raw()), state=tmp_path / "state")
+    status, said = update("--from", published(tmp_path, a=raw()), state=tmp_path / "state")
     assert status == 1
     assert "cannot be written" in said
 
@@ -112,14 +112,14 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_a_broken_table_is_mended(tmp_path: Path) -> None:
     """Whatever stood there before, an update leaves a whole table."""
     (tmp_path / FILE).write_text("{")
-    assert run("update", "--from", published(tmp_path, a=raw()), state=tmp_path)[0] == 0
+    assert update("--from", published(tmp_path, a=raw()), state=tmp_path)[0] == 0
     assert list(read(tmp_path / FILE).rows) == ["openai/a"]
 
 
 def test_update_elsewhere(tmp_path: Path) -> None:
     """With --table the table goes there and not into the state folder."""
     file = published(tmp_path, a=raw())
-    assert run("update", "--from", file, "--table", str(tmp_path / "t.json"), state=tmp_path / "state")[0] == 0
+    assert update("--from", file, "--table", str(tmp_path / "t.json"), state=tmp_path / "state")[0] == 0
     assert list(read(tmp_path / "t.json").rows) == ["openai/a"]
     assert not (tmp_path / "state").exists()
 
@@ -127,7 +127,7 @@ def test_update_elsewhere(tmp_path: Path) -> None:
 def test_show(tmp_path: Path) -> None:
     """Every line per million tokens, a column for each tier and each length of prompt."""
     row = raw(input_cost_per_token_batches=5e-7, input_cost_per_token_above_200k_tokens=2e-6)
-    run("update", "--from", published(tmp_path, a=row), state=tmp_path)
+    update("--from", published(tmp_path, a=row), state=tmp_path)
     status, said = run("show", "a", state=tmp_path)
     lines = [line.split() for line in said.splitlines()]
     assert status == 0
@@ -148,7 +148,7 @@ def test_show_says_who_is_unknown(tmp_path: Path) -> None:
 def test_list(tmp_path: Path) -> None:
     """Providers with their number of models, or one provider's models with their main lines."""
     file = published(tmp_path, a=raw(), b=raw(), c=raw(litellm_provider="x", cache_read_input_token_cost=5e-7))
-    run("update", "--from", file, state=tmp_path)
+    update("--from", file, state=tmp_path)
     assert [line.split() for line in run("list", state=tmp_path)[1].splitlines()][1:] == [["openai", "2"], ["x", "1"]]
     said = run("list", "--provider", "x", state=tmp_path)[1].splitlines()
     assert said[1].split() == ["x/c", "1", "0.5", "2"]

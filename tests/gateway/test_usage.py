@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.trace import Extra, Usage
-from gateway.usage import MAX_COUNT, usage_of
+from gateway.usage import MAX_COUNT, MAX_USD, usage_of
 
-NONSENSE = [-1, True, 12.0, 1.5, "12", None, [12], {"n": 12}, 2**53, 2**70, 10**400, math.nan, math.inf]
-NO_MONEY: list[object] = [-0.1, True, "0.1", None, [], {}, math.nan, math.inf, -math.inf, 10**400]
+NONSENSE = [-1, True, -2.0, 1.5, "12", None, [12], {"n": 12}, 2**31, 2.0**31, 10**30, 10**400, math.nan, math.inf]
+NO_MONEY: list[object] = [-0.1, 0, 0.0, -0.0, True, "0.1", None, [], {}, 10_001, math.nan, math.inf, -math.inf, 10**400]
 COUNT = st.integers(0, 50) | st.integers(-(2**70), 2**70) | st.sampled_from(NONSENSE)
 WORDS = (
     "prompt_tokens",
     "completion_tokens",
+    "input_tokens",
+    "output_tokens",
     "total_tokens",
     "cached_tokens",
     "reasoning_tokens",
@@ -46,6 +48,7 @@ PLACES = (
     "service_tier",
     "prompt_tokens_details",
     "completion_tokens_details",
+    "input_tokens_details",
     "cache_creation_token_details",
     "cache_creation",
     "cost_details",
@@ -80,6 +83,7 @@ def extra(**told: Any) -> Extra:
 
 def check(found: Usage) -> None:
     """Hold a usage to what is true of every one."""
+    assert found.prompt or found.completion or (found.extra is not None and found.extra.usd)
     counts = (found.prompt, found.completion, found.cached, found.reasoning)
     assert all(type(count) is int and 0 <= count < MAX_COUNT for count in counts)
     assert found.cached <= found.prompt
@@ -94,7 +98,7 @@ def check(found: Usage) -> None:
     assert sum(read) <= found.prompt - found.cached
     assert sum(said) <= found.completion - found.reasoning
     assert rare.tier in ("", "batch", "flex", "priority")
-    assert rare.usd is None or (type(rare.usd) is float and 0 <= rare.usd < math.inf)
+    assert rare.usd is None or (type(rare.usd) is float and 0 < rare.usd <= MAX_USD)
 
 
 @given(st.dictionaries(st.sampled_from(PLACES), JSON, max_size=5))
@@ -107,10 +111,10 @@ def test_any_json(answer: dict[str, Any]) -> None:
 
 @given(LIKELY, JSON)
 def test_any_usage(told: dict[str, Any], tier: object) -> None:
-    """Whatever a usage says in words we know, what is read of it holds together."""
+    """Whatever a usage says in words we know, what is read of it holds together, or nothing is."""
     found = usage_of({"usage": told, "service_tier": tier})
-    assert found is not None
-    check(found)
+    if found is not None:
+        check(found)
 
 
 @given(JSON)
@@ -122,8 +126,8 @@ def test_no_usage(told: object) -> None:
 
 @pytest.mark.parametrize("count", NONSENSE)
 def test_nonsense_is_nothing(count: object) -> None:
-    """A count that is no count is 0, wherever it stands."""
-    assert usage(prompt_tokens=count, completion_tokens=count, total_tokens=count) == Usage()
+    """A count that is no count is nothing, wherever it stands."""
+    assert usage_of({"usage": {"prompt_tokens": count, "completion_tokens": count, "total_tokens": count}}) is None
     details = dict.fromkeys(("cached_tokens", "reasoning_tokens", "audio_tokens", "cache_write_tokens"), count)
     told = usage(
         prompt_tokens=9,
@@ -133,6 +137,82 @@ def test_nonsense_is_nothing(count: object) -> None:
         completion_tokens_details=details,
     )
     assert told == Usage(prompt=9, completion=5)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": "11", "completion_tokens": "6", "total_tokens": "17"},
+        {"prompt_tokens": -5, "completion_tokens": 10**30, "total_tokens": 5 * 10**30},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cost": 0},
+        {"service_tier": "flex"},
+        {"prompt_tokens_details": {"cached_tokens": 5}, "completion_tokens_details": {"reasoning_tokens": 5}},
+    ],
+)
+def test_nothing_believable_is_no_usage(told: dict[str, Any]) -> None:
+    """A usage that says nothing that can be believed is none: it must not pass for a measured 0."""
+    assert usage_of({"usage": told}) is None
+
+
+def test_one_believable_part() -> None:
+    """What can be believed counts, though what stands beside it cannot."""
+    assert usage(prompt_tokens=10**30, completion_tokens=5, total_tokens=10**30) == Usage(0, 5)
+    assert usage(prompt_tokens=5, completion_tokens="7") == Usage(5, 0)
+    assert usage(prompt_tokens="x", completion_tokens=5, total_tokens=25) == Usage(20, 5)
+    assert usage(cost=0.5) == Usage(extra=Extra(usd=0.5))
+
+
+def test_counts_as_floats() -> None:
+    """Whole numbers that a server writes with a point are counts, and come out as integers."""
+    told = usage(
+        prompt_tokens=100.0,
+        completion_tokens=7.0,
+        total_tokens=107.0,
+        prompt_tokens_details={"cached_tokens": 64.0},
+        completion_tokens_details={"reasoning_tokens": 3.0},
+    )
+    assert told == Usage(100, 7, 64, 3)
+    check(told)
+
+
+def test_input_and_output_tokens() -> None:
+    """Servers that name tokens as OpenAI's Responses do are understood; OpenAI's own words come first."""
+    parts = {"input_tokens_details": {"cached_tokens": 64}, "output_tokens_details": {"reasoning_tokens": 3}}
+    assert usage(input_tokens=100, output_tokens=7, total_tokens=107, **parts) == Usage(100, 7, 64, 3)
+    assert usage(prompt_tokens=None, input_tokens=100, output_tokens=7) == Usage(100, 7)
+    assert usage(prompt_tokens=3, completion_tokens=2, input_tokens=100, output_tokens=7) == Usage(3, 2)
+
+
+def test_anthropics_own_usage() -> None:
+    """Anthropic counts neither reads from its prefix cache nor writes to it among its input tokens."""
+    told = usage(input_tokens=1000, output_tokens=50, cache_read_input_tokens=900, cache_creation_input_tokens=60)
+    assert told == Usage(1960, 50, 900, extra=Extra(cache_write=60))
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [
+        ({"total_tokens": 150, "cache_read_input_tokens": 900}, Usage(1000, 50, 900)),
+        ({"total_tokens": 1050, "cache_read_input_tokens": 900}, Usage(1000, 50, 900)),
+        ({"total_tokens": 210, "cache_read_input_tokens": 60}, Usage(160, 50, 60)),  # only the total tells
+        ({"total_tokens": 150, "cache_read_input_tokens": 60}, Usage(100, 50, 60)),  # inside, as far as one can know
+        (
+            {"total_tokens": 150, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 30},
+            Usage(1030, 50, 900, extra=Extra(cache_write=30)),
+        ),
+        (
+            {"total_tokens": 150, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 500},
+            Usage(600, 50, 0, extra=Extra(cache_write=500)),
+        ),
+        ({"total_tokens": 150, "prompt_tokens_details": {"cached_tokens": 900}}, Usage(100, 50, 100)),  # OpenAI's word
+        ({"total_tokens": 150, "cache_read_input_tokens": 2**31 - 1}, Usage(100, 50, 100)),  # nobody's prompt
+    ],
+)
+def test_cached_beside_the_prompt(counts: dict[str, Any], found: Usage) -> None:
+    """Cached tokens in Anthropic's words that cannot be inside the prompt stand beside it, and are part of it."""
+    assert usage(prompt_tokens=100, completion_tokens=50, **counts) == found
 
 
 def test_plain_usage_has_no_extra() -> None:
@@ -261,7 +341,7 @@ def test_usage_elsewhere(answer: dict[str, Any]) -> None:
         ({"cache_creation_input_tokens": 60, "cache_creation": {"ephemeral_1h_input_tokens": 20}}, 40, 20),
         ({"cache_creation": {"ephemeral_5m_input_tokens": 40, "ephemeral_1h_input_tokens": 20}}, 40, 20),
         ({"cache_creation_input_tokens": 10, "cache_creation": {"ephemeral_1h_input_tokens": 20}}, 0, 10),
-        ({"cache_creation_input_tokens": 500}, 100, 0),
+        ({"prompt_tokens_details": {"cache_write_tokens": 500}}, 100, 0),
     ],
 )
 def test_cache_writes(told: dict[str, Any], written: int, hour: int) -> None:
@@ -316,10 +396,12 @@ def test_tiers_at_the_standard_price(tier: object) -> None:
     ("told", "usd"),
     [
         ({"cost": 0.95, "cost_details": {"upstream_inference_cost": 19}}, 0.95),
-        ({"cost": 0}, 0.0),
+        ({"cost": 10_000}, 10_000.0),
         ({"cost": {"input_tokens_cost": 0.1, "total_cost": 0.3}}, 0.3),
         ({"cost_in_usd_ticks": 37_756_000}, 0.0037756),
+        ({"cost_in_usd_ticks": 5 * 10**10}, 5.0),
         ({"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}}, 0.21),
+        ({"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}}, 0.2),
     ],
 )
 def test_told_prices(told: dict[str, Any], usd: float) -> None:
@@ -336,8 +418,10 @@ def test_told_prices(told: dict[str, Any], usd: float) -> None:
         {"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": None}},
         {"cost_in_usd_ticks": -5},
         {"cost_in_usd_ticks": 0},
+        {"cost_in_usd_ticks": 10**15},
+        {"cost": 9_999, "is_byok": True, "cost_details": {"upstream_inference_cost": 9_999}},
     ],
 )
 def test_no_told_price(told: dict[str, Any]) -> None:
-    """A price that makes no sense, or is not the whole one, is none."""
+    """A price that makes no sense, is 0 or is not the whole one is none: a 0 may mean that the server does not know."""
     assert usage(prompt_tokens=1, completion_tokens=1, total_tokens=2, **told) == Usage(1, 1)

@@ -86,3 +86,29 @@ def test_what_does_not_fit_the_language(tmp_path: Path, prices: str) -> None:
     found = problems(tmp_path, TEXT.format(prices))
     assert found
     assert all(problem.startswith("5: ") for problem in found)
+
+
+def test_too_many_prices(tmp_path: Path) -> None:
+    """The 201st glob of one upstream is refused: each is held against every model. Plain names may be more."""
+    globs = "\n      ".join(f"'?{number}': {{input: 1}}" for number in range(201))
+    assert problems(tmp_path, TEXT.format(globs)) == [
+        "205: prices: an upstream has at most 200 globs; write names out instead"
+    ]
+    names = "\n      ".join(f"m{number}: {{input: 1}}" for number in range(2000))
+    models = "".join(f"  m{number}: {{targets: [{{upstream: local}}]}}\n" for number in range(2000))
+    assert problems(tmp_path, TEXT.format(names) + models) == []
+
+
+@pytest.mark.parametrize(("glob", "is_fine"), [("*m*a*l*" + "*" * 4, True), ("*" * 9, False), ("*a" * 100, False)])
+def test_stars_of_a_glob(tmp_path: Path, glob: str, is_fine: bool) -> None:  # noqa: FBT001 - a column of the table
+    """A glob has at most 8 stars; one more is refused with its line, once."""
+    found = problems(tmp_path, TEXT.format(f"'{glob}': {{input: 1}}"))
+    assert found == ([] if is_fine else [f"5: upstreams.local.prices.{glob[:60]}{'...' * (len(glob) > 60)}: a glob has at most 8 `*`"])
+
+
+def test_many_globs_that_nearly_cover_each_other(tmp_path: Path) -> None:
+    """200 globs and 1,500 models, each glob fitting all but one: a minute of comparing names, now a moment."""
+    globs = [f"'a*[!{chr(0x4E00 + number)}]'" for number in range(200)]
+    models = "".join(f"  aaaa{chr(0x4E00 + number)}: {{targets: [{{upstream: local}}]}}\n" for number in range(1500))
+    text = TEXT.format("\n      ".join(f"{glob}: {{input: 1}}" for glob in globs)) + models
+    assert problems(tmp_path, text) == []

@@ -1,19 +1,22 @@
 """The URL as the whole state of a page: which page, which time, which calls. A link that is sent shows the same.
 
-What the URL says is hostile until it is read here: unknown names are dropped, numbers bounded, texts cut.
+What the URL says is hostile until it is read here: unknown names are dropped, texts cut, and a value that means nothing
+is left out and told of. Times stand in it as Unix seconds, so that a link and an export mean what the page shows, in
+whatever zone they are opened; a date and time without an offset, as people write it, is taken in the reader's zone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import cast
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 from zoneinfo import ZoneInfo
 
 from gateway.admin.dashboard.data import ORDERS, Order, Query
+from gateway.admin.dashboard.figures import span
 
 PAGES = {  # path to what the navigation calls it
     "/": "Overview",
@@ -44,6 +47,7 @@ class View:
     given: Mapping[str, str] = field(default_factory=dict)
     now: float = 0.0
     zone: tzinfo = UTC
+    wrong: tuple[str, ...] = ()  # what the URL asks for that cannot be had, in words
 
     @property
     def is_call(self) -> bool:
@@ -66,16 +70,16 @@ class View:
     def since(self) -> float:
         """Where the range begins, in Unix time."""
         if self.range == CUSTOM:
-            return min(self._time("since", self.until - RANGES[USUAL_RANGE]), self.until - 1)
+            return self._time("since", max(0.0, self.until - RANGES[USUAL_RANGE]))
         return self.now - RANGES[self.range]
 
     @property
     def until(self) -> float:
         """Where it ends; a little after now, so that a call of this moment is in it."""
-        return max(1.0, self._time("until", self.now + 1) if self.range == CUSTOM else self.now + 1)
+        return self._time("until", self.now + 1) if self.range == CUSTOM else self.now + 1
 
     def _time(self, name: str, otherwise: float) -> float:
-        return instant(self.given.get(name, ""), self.zone, otherwise)
+        return float(self.given[name]) if name in self.given else otherwise
 
     @property
     def is_live(self) -> bool:
@@ -133,44 +137,99 @@ class View:
 
 def view(path: str, search: str, now: float, zone: str = "") -> View:
     """What a URL asks for."""
+    found, wrong = _zone(zone), []
+    given: dict[str, str] = {}
+    for name, text in _asked(search).items():
+        value = _sound(name, text, found)
+        if value is None:
+            wrong.append(f"{_WORDS[name]}: {_brief(text)} is not {_MEANT[name]}, and was left out.")
+        else:
+            given[name] = value
+    asked = View(path, given, now, found)
+    if asked.since < asked.until:
+        return replace(asked, wrong=tuple(wrong))
+    wrong.append(
+        f"The time asked for begins at {field_time(asked.since, found)} and ends at {field_time(asked.until, found)}, "
+        f"not after it. Shown is the last {span(RANGES[USUAL_RANGE])}."
+    )
+    kept = {name: value for name, value in given.items() if name not in {"since", "until"}}
+    return View(path, kept, now, found, tuple(wrong))
+
+
+def _asked(search: str) -> dict[str, str]:
+    """The names that pages know, and what is said of them."""
     given = dict(parse_qsl(search.removeprefix("?")[:8000], max_num_fields=100)) if search.count("&") < 100 else {}
-    cleaned = {name: given[name][:_LENGTH] for name in _KNOWN if given.get(name, "").strip()}
-    return View(path, {name: value for name, value in cleaned.items() if _is_sound(name, value)}, now, _zone(zone))
+    return {name: given[name].strip()[:_LENGTH] for name in _KNOWN if given.get(name, "").strip()}
 
 
-def _is_sound(name: str, value: str) -> bool:
-    """Whether this value means something there."""
-    if name == "range":
-        return value in RANGES
-    if name == "order":
-        return value in ORDERS
-    if name == "by":
-        return value in FLOWS
-    if name == "before":
-        return value.isascii() and value.isdecimal() and 0 < int(value) < 2**63
-    if name == "min_cost":
-        number = _number(value)
-        return number is not None and 0 <= number <= 1e9
-    return True
+def _sound(name: str, value: str, zone: tzinfo) -> str | None:
+    """The value as pages read it; None if it means nothing there."""
+    if name in {"since", "until"}:
+        at = instant(value, zone)
+        return None if at is None else f"{at:.3f}".rstrip("0").rstrip(".")
+    return value if name not in _CHECKS or _CHECKS[name](value) else None
+
+
+def _is_cursor(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and len(value) < 20 and 0 < int(value) < 2**63
+
+
+def _is_amount(value: str) -> bool:
+    number = _number(value)
+    return number is not None and 0 <= number <= 1e9
+
+
+_CHECKS: dict[str, Callable[[str], bool]] = {
+    "range": RANGES.__contains__,
+    "order": ORDERS.__contains__,
+    "by": FLOWS.__contains__,
+    "before": _is_cursor,
+    "min_cost": _is_amount,
+}
+_WORDS = {
+    "range": "Time range",
+    "order": "Order",
+    "by": "By",
+    "before": "Page",
+    "min_cost": "Cost at least",
+    "since": "From",
+    "until": "Until",
+}
+_TIME = "a time, such as 2027-01-15T10:00 or 1800000000"
+_MEANT = {
+    "range": f"one of {', '.join(RANGES)}",
+    "order": f"one of {', '.join(ORDERS)}",
+    "by": f"one of {', '.join(FLOWS)}",
+    "before": "the number of a call",
+    "min_cost": "an amount in USD, such as 0.5",
+    "since": _TIME,
+    "until": _TIME,
+}
+
+
+def _brief(text: str) -> str:
+    """What was written, for whoever wrote it."""
+    return f"\u201c{text}\u201d" if len(text) <= 40 else f"\u201c{text[:40]}…\u201d"
 
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        value = float(text) if text.isascii() else math.nan
     except ValueError:
         return None
     return value if math.isfinite(value) else None
 
 
-def instant(text: str, zone: tzinfo, otherwise: float) -> float:
-    """A Unix time, or a date and time as a browser's field writes it, in the reader's zone."""
+def instant(text: str, zone: tzinfo) -> float | None:
+    """A Unix time, or a date and time, in the reader's zone where it names none; None for what is neither."""
     number = _number(text)
     if number is None:
         try:
-            number = datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
+            found = datetime.fromisoformat(text)
+            number = (found if found.tzinfo else found.replace(tzinfo=zone)).timestamp()
         except (ValueError, OverflowError):
-            return otherwise
-    return min(max(number, 0.0), _LATEST)
+            return None
+    return number if 0 <= number <= _LATEST else None
 
 
 def field_time(at: float, zone: tzinfo) -> str:

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from gateway.admin.dashboard.address import FLOWS, View, view
 from gateway.admin.dashboard.data import Json, Source
-from gateway.errors import GatewayError, NoSuchPath
+from gateway.errors import BadRequest, GatewayError, NoSuchPath
 
 MOST = 100_000  # calls in one file
 PAGE = 500
@@ -41,6 +41,8 @@ async def export(source: Source, clock: Callable[[], float], request: Request) -
     """One table as a file; what is not known is an empty cell, never 0."""
     asked = view("/" + request.path_params["name"], request.url.query, clock())
     try:
+        if asked.wrong:  # a file of other calls than were asked for would look like the right one
+            raise BadRequest(" ".join(asked.wrong))
         columns, rows = await run_in_threadpool(_table, asked, source)
     except GatewayError as failure:
         return Response(failure.envelope(), failure.status, media_type="application/json")

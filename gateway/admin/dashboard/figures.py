@@ -7,30 +7,38 @@ from datetime import datetime, tzinfo
 
 UNKNOWN = "unknown"
 NONE = "-"
-LEAST = 5e-7  # USD; below it an amount is shown as 0
+LEAST = 1e-5  # USD; of an amount below it only the tooltip tells the digits
 
 
 def usd(value: float | None) -> str:
-    """Dollars, with as many digits as the amount deserves; never 0 for what is not known."""
+    """Dollars with three digits that count at the least, and cents from a dollar on; "unknown" is never 0."""
     if value is None:
         return UNKNOWN
-    sign, amount = ("-" if value < 0 else ""), abs(value)
-    for least, digits in ((1000, 0), (1, 2), (0.01, 3)):
-        if amount >= least:
-            return f"{sign}${amount:,.{digits}f}"
+    sign, amount = ("-" if value < 0 else ""), float(f"{abs(value):.3g}") if abs(value) < 1 else abs(value)
+    if not amount:
+        return "$0"
     if amount < LEAST:
-        return "$0"  # rounded; the tooltip has every digit
-    return f"{sign}${amount:.{2 - math.floor(math.log10(amount))}f}".rstrip("0")  # three digits
+        return f"{sign}<${LEAST:.5f}"
+    if amount >= 1:
+        return f"{sign}${amount:,.{0 if amount >= 1000 else 2}f}"
+    return f"{sign}${amount:.{2 - math.floor(math.log10(amount))}f}"
 
 
 def is_worth_telling(value: float | None) -> bool:
-    """Whether an amount is not rounded to nothing."""
+    """Whether an amount is large enough to be told with its digits."""
     return value is not None and abs(value) >= LEAST
 
 
 def exact_usd(value: float | None) -> str:
-    """Dollars with every digit that was kept, for a tooltip."""
-    return UNKNOWN if value is None else f"{value:.9f} USD"
+    """Dollars with every digit that matters, for a tooltip."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.15f}".rstrip("0").rstrip(".") + " USD"
+
+
+def rate(usd_per_million: float) -> str:
+    """A price, as a price list writes it."""
+    return f"${usd_per_million:.10g}"
 
 
 def count(value: float | None) -> str:

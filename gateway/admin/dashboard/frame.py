@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import dash_mantine_components as dmc
 from dash import dcc, html
 
@@ -10,24 +12,45 @@ from gateway.admin.dashboard.parts import Part, code, link, notice, wild
 
 TIMELESS = ("/upstreams", "/policy", "/keys")  # pages that show what is now
 
+
+class Shown(Protocol):
+    """A page that was made."""
+
+    @property
+    def head(self) -> Part:
+        """What the reader sets."""
+
+    @property
+    def page(self) -> Part:
+        """What is renewed."""
+
+    @property
+    def said(self) -> str:
+        """What a screen reader hears."""
+
+    @property
+    def mark(self) -> str:
+        """Tells one body from another."""
+
+
 LOST = (
     "The dashboard has lost the admin process. What you see is from before; it is asked again every three seconds. "
     "Calls are served all the same."
 )
 
 
-def frame(head: Part, page: Part, said: str, path: str, search: str, *, has_keys: bool) -> Part:
+def frame(shown: Shown, pages: Part, path: str, search: str) -> Part:
     """The whole layout, with the first page in it, which is the one at this address: it is not asked for again."""
     inside = [
         html.A("To the page's content", href="#main", className="skip"),
-        _top(has_keys=has_keys),
+        _top(pages),
         html.Main(
             [
                 html.Div(LOST, id="lost", role="alert", hidden=True),
-                html.Div(head, id="head"),
+                html.Div(shown.head, id="head"),
                 html.Div(id="told"),
-                html.Div(page, id="page"),
-                html.Div(said, id="said", role="status", className="unseen", **wild(aria_live="polite")),
+                html.Div(shown.page, id="page"),
+                html.Div(shown.said, id="said", role="status", className="unseen", **wild(aria_live="polite")),
             ],
             id="main",
             tabIndex="-1",
@@ -36,6 +59,7 @@ def frame(head: Part, page: Part, said: str, path: str, search: str, *, has_keys
         dcc.Store(id="tick"),
         dcc.Store(id="zone"),
         dcc.Store(id="done"),
+        dcc.Store(id="seen", data=shown.mark),
     ]
     return dmc.MantineProvider(inside, defaultColorScheme="auto", theme={"primaryColor": "blue", "fontFamily": _FONT})
 
@@ -43,8 +67,17 @@ def frame(head: Part, page: Part, said: str, path: str, search: str, *, has_keys
 _FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 
-def _top(*, has_keys: bool) -> Part:
-    pages = [(path, name) for path, name in PAGES.items() if has_keys or path != "/keys"]
+def pages(view: View, *, has_keys: bool) -> Part:
+    """The navigation. The time range goes along from page to page."""
+    here = "/requests" if view.path.startswith(CALL) else view.path
+    return [
+        link(name, view.page_link(path), current=path == here)
+        for path, name in PAGES.items()
+        if has_keys or path != "/keys"
+    ] + [html.A("API", href="/api")]
+
+
+def _top(pages: Part) -> Part:
     colors = dmc.ColorSchemeToggle(
         lightIcon=html.Span(className="sun"),
         darkIcon=html.Span(className="moon"),
@@ -60,7 +93,7 @@ def _top(*, has_keys: bool) -> Part:
         html.Div(
             [
                 link("Sluice", "/", css="brand"),
-                html.Nav([link(name, path) for path, name in pages] + [html.A("API", href="/api")], id="pages"),
+                html.Nav(pages, id="pages"),
                 html.Div([colors, leave], className="side"),
             ]
         ),
@@ -76,14 +109,15 @@ def page(view: View, title: str, body: Part, *, failed: bool = False, tools: Par
         data_title=title,
         data_period=str(view.period) if view.is_live and view.before is None else "",
         data_failed="1" if failed else "",
-        data_section="/requests" if view.path.startswith(CALL) else view.path,
     )
-    return html.Div([bar, *([tools] if tools else [])]), html.Div(body, **more)
+    wrong = [notice("Not as the address says.", text, "warn") for text in view.wrong]
+    return html.Div([bar, *([tools] if tools else [])]), html.Div([*wrong, body] if wrong else body, **more)
 
 
 def _tools(view: View) -> list[Part]:
     is_timed = view.path not in TIMELESS and not view.is_call
-    return [*([_ranges(view), _custom(view)] if is_timed else []), *([] if view.is_call else [_live(view)])]
+    zone = html.Span(["Times in ", str(view.zone)], className="dim zone")
+    return [*([_ranges(view), _custom(view)] if is_timed else []), zone, *([] if view.is_call else [_live(view)])]
 
 
 def _ranges(view: View) -> Part:
@@ -117,7 +151,7 @@ def _custom(view: View) -> Part:
         method="get",
         action=view.path,
         className="range",
-        **wild(data_nav="1", data_keep=kept.removeprefix("?")),
+        **wild(data_nav="1", data_keep=kept.removeprefix("?"), data_zone=str(view.zone)),
     )
     name = "Custom" if not is_custom else f"{field_time(view.since, view.zone)} to {field_time(view.until, view.zone)}"
     return html.Details([html.Summary(name.replace("T", " "), className="button"), form], className="custom")

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import dash_mantine_components as dmc
 from dash import html
 
+from gateway.admin.dashboard import figures as f
+
 Part = Any  # a Dash component, a text, a number or a list of these
 Tone = Literal["", "good", "bad", "warn", "dim"]
 
@@ -114,6 +116,16 @@ def badge(text: str, tone: Tone = "") -> Part:
     return html.Span(text, className=f"badge {tone}")
 
 
+def amount(usd: float | None) -> Part:
+    """Dollars; the pointer finds every digit."""
+    return html.Span(f.usd(usd), title=f.exact_usd(usd))
+
+
+def cut(shown: int, whole: int, where: str = "") -> str:
+    """What stands beside a table that does not show all of its rows; "" where it does."""
+    return f"{shown} of {whole}{where}" if shown < whole else ""
+
+
 def notice(title: str, text: Part, tone: Tone = "", *, is_alert: bool = False) -> Part:
     """Something that the reader should know before the figures."""
     return html.Div(
@@ -140,6 +152,7 @@ def chart(data: list[dict[str, Any]], lines: Sequence[Line], said: str, told: Pa
         series=[{"name": line.name, "label": line.label, "color": line.color} for line in lines],
         valueFormatter={"function": form},
         barProps={"isAnimationActive": False},
+        barChartProps={"stackOffset": "sign"},  # what is below zero hangs below the axis
         tooltipAnimationDuration=0,
         withLegend=True,
         legendProps={"verticalAlign": "top", "height": 28},

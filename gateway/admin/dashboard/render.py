@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from plotly.io.json import to_json_plotly
 
 from gateway.admin.dashboard import frame
 from gateway.admin.dashboard.address import PAGES, View
 from gateway.admin.dashboard.data import Json, Source
 from gateway.admin.dashboard.pages import call, calls, keys, overview, policy, profile, upstreams
-from gateway.admin.dashboard.parts import Part, notice
+from gateway.admin.dashboard.parts import Part, link, notice
 from gateway.errors import GatewayError
 
 _log = logging.getLogger(__name__)
@@ -25,12 +28,18 @@ class Rendered:
     said: str
     failed: bool = False
 
+    @property
+    def mark(self) -> str:
+        """Tells one body from another: while it stays the same nothing on the screen need move."""
+        return hashlib.blake2b(to_json_plotly(self.page).encode(), digest_size=12).hexdigest()
+
 
 def render(view: View, source: Source, hello: str) -> Rendered:
     """The page of this view."""
     title = "One call" if view.is_call else PAGES.get(view.path, "Not found")
     try:
-        return _page_of(view)(view, title, source, hello)
+        found = _page_of(view)(view, title, source, hello)
+        return replace(found, said=" ".join((*view.wrong, found.said)))
     except GatewayError as failure:
         return Rendered(*frame.failed(view, title, failure.message), failure.message, failed=True)
     except Exception:  # noqa: BLE001 - told of below
@@ -81,9 +90,21 @@ def _upstreams(view: View, title: str, source: Source, hello: str) -> Rendered: 
 
 def _policy(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
     state, versions = source.policies.state(), source.policies.versions()
+    refused, difference = _difference(view, source)
+    body = [*refused, *policy.policy(view, state, versions, difference)]
+    return Rendered(*frame.page(view, title, body), policy.said(state))
+
+
+def _difference(view: View, source: Source) -> tuple[list[Part], str | None]:
+    """What differs between the versions that the URL names, or why that cannot be said, beside all the rest."""
     older, newer = view.given.get("older"), view.given.get("newer")
-    difference = source.policies.difference(older, newer) if older and newer else None
-    return Rendered(*frame.page(view, title, policy.policy(view, state, versions, difference)), policy.said(state))
+    if not older or not newer:
+        return [], None
+    try:
+        return [], source.policies.difference(older, newer)
+    except GatewayError as failure:
+        text = [failure.message, " ", link("Close", view.link(older=None, newer=None))]
+        return [notice("These versions cannot be compared.", text, "bad", is_alert=True)], None
 
 
 def _profile(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001

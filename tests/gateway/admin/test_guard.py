@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.admin.guard import Guard
+from gateway.admin.guard import BODY_BYTES, Guard
+from gateway.admin.login import GUESSES
+from gateway.errors import NoSuchPath
 
 TOKEN = "token-of-the-test"
 
@@ -117,6 +122,7 @@ async def test_what_a_form_can_post_is_refused(headers: dict[str, str]) -> None:
         {"origin": "https://elsewhere.example"},
         {"origin": "null"},
         {"origin": "http://admin.elsewhere.example"},
+        {"origin": "http://["},
     ],
 )
 async def test_another_sites_page_may_not_post(headers: dict[str, str]) -> None:
@@ -149,3 +155,86 @@ def test_an_empty_token_is_refused() -> None:
     """A guard without a token would let everybody in."""
     with pytest.raises(ValueError, match="empty token"):
         Guard(PlainTextResponse("inside"), "")
+
+
+def client(app: ASGIApp, **headers: str) -> httpx.AsyncClient:
+    """One who bears the token, before this application."""
+    sent = {"authorization": f"Bearer {TOKEN}", **headers}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(Guard(app, TOKEN)), base_url="http://admin", headers=sent)
+
+
+async def test_guesses_in_headers_are_counted() -> None:
+    """After many within a minute wrong ones are told to wait; the right one is let in all the same."""
+    async with client(PlainTextResponse("inside")) as guessing:
+        for number in range(GUESSES):
+            value = basic("me", f"guess {number}") if number % 2 else f"Bearer guess-{number}"
+            assert (await guessing.get("/x", headers={"authorization": value})).status_code == 401
+        waiting = await guessing.get("/x", headers={"authorization": "Bearer guess"})
+        assert (waiting.status_code, waiting.headers["retry-after"]) == (429, "60")
+        assert waiting.json()["error"]["code"] == "too_many_tries"
+        assert (await guessing.get("/x")).status_code == 200
+
+
+async def test_a_fault_of_ours_has_the_headers_too() -> None:
+    """What nobody thought of is told in the envelope, as safe from caches and frames as everything else."""
+
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    async with client(failing) as asking:
+        answer = await asking.get("/x")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "nobody" not in answer.text
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with what it was asked and sent."""
+    request = Request(scope, receive)
+    text = f"{request.method} {len(await request.body())}"
+    await PlainTextResponse(text)(scope, receive, send)
+
+
+@pytest.mark.parametrize(("length", "status"), [(BODY_BYTES, 200), (BODY_BYTES + 1, 413)])
+async def test_no_route_takes_a_long_body(length: int, status: int) -> None:
+    """Whatever the path; one that does not say how long it is is read no further than the limit."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(length // 1000):
+            yield b"x" * 1000
+        yield b"x" * (length % 1000)
+
+    async with client(echo, **{"content-type": JSON}) as sending:
+        whole = await sending.post("/x", content=b"x" * length)
+        streamed = await sending.post("/x", content=parts())
+    assert (whole.status_code, streamed.status_code) == (status, status)
+    if status == 200:
+        assert whole.text == streamed.text == f"POST {length}"
+    else:
+        assert whole.json()["error"]["code"] == "request_too_large"
+
+
+async def test_head_is_get_without_the_body() -> None:
+    """Every route that answers GET answers HEAD."""
+    async with client(echo) as asking:
+        answer = await asking.head("/x")
+    assert (answer.status_code, answer.text) == (200, "")
+    assert answer.headers["content-length"] == str(len("GET 0"))
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers that there is no such path."""
+    answer = Response(NoSuchPath("There is no such path.").envelope(), 404, media_type="application/json")
+    await answer(scope, receive, send)
+
+
+async def test_a_browser_sees_a_page_where_there_is_none() -> None:
+    """It has a link home; a program, and whoever asks for data, gets the envelope."""
+    page = {"accept": "text/html,*/*"}
+    async with client(nothing) as asking:
+        shown = await asking.get("/nowhere", headers=page)
+        told = [await asking.get("/nowhere"), await asking.get("/api/nowhere", headers=page)]
+    assert shown.status_code == 404
+    assert '<a href="/">' in shown.text
+    assert shown.headers["content-type"] == "text/html; charset=utf-8"
+    assert [answer.json()["error"]["code"] for answer in told] == ["unknown_url", "unknown_url"]

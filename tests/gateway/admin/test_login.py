@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
 from gateway.admin.guard import Guard
 from gateway.admin.login import ADDRESSES, SESSION_SECONDS, TRIES, TRY_SECONDS, Sessions, Tries, safe_next
+from gateway.state import State
 
 TOKEN = "token-of-the-test"
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -22,9 +25,11 @@ class Clock:
         return self.now
 
 
-def browser(clock: Clock | None = None, base_url: str = "http://admin:8081") -> httpx.AsyncClient:
+def browser(
+    clock: Clock | None = None, base_url: str = "http://admin:8081", state: State | None = None
+) -> httpx.AsyncClient:
     """One who keeps cookies and follows nothing by itself."""
-    transport = httpx.ASGITransport(Guard(PlainTextResponse("inside"), TOKEN, clock or Clock()))
+    transport = httpx.ASGITransport(Guard(PlainTextResponse("inside"), TOKEN, clock or Clock(), state))
     return httpx.AsyncClient(transport=transport, base_url=base_url)
 
 
@@ -102,24 +107,37 @@ def test_a_cookie_of_another_token_opens_nothing() -> None:
 
 
 async def test_wrong_tokens_are_counted() -> None:
-    """After a few within a minute the right one waits, too; then it opens."""
+    """After a few within a minute wrong ones wait; the right one never does."""
     clock = Clock()
     async with browser(clock) as client:
         for _ in range(TRIES):
             assert (await sign_in(client, "guess")).status_code == 401
-        waiting = await sign_in(client)
+        waiting = await sign_in(client, "guess")
         assert (waiting.status_code, waiting.headers["retry-after"]) == (429, "61")
         assert "Too many wrong tokens" in waiting.text
-        clock.now += TRY_SECONDS + 1
         assert (await sign_in(client)).status_code == 303
+        clock.now += TRY_SECONDS + 1
+        assert (await sign_in(client, "guess")).status_code == 401
 
 
 def test_addresses_are_forgotten() -> None:
     """A flood of addresses fills no memory."""
     tries = Tries(Clock())
     for number in range(ADDRESSES + 5):
-        tries.note(str(number))
+        tries.wrong(str(number))
     assert len(tries.seen) == ADDRESSES
+
+
+async def test_signed_out_is_signed_out_after_a_restart(tmp_path: Path) -> None:
+    """A new process knows which cookies somebody signed out of, and takes the others."""
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    async with browser(state=State(tmp_path)) as client:
+        kept = (await sign_in(client)).headers["set-cookie"].split(";")[0]
+        ended = (await sign_in(client)).headers["set-cookie"].split(";")[0]
+        await client.post("/logout", headers=form)
+    async with browser(state=State(tmp_path)) as client:
+        assert (await client.get("/", headers={"cookie": kept})).status_code == 200
+        assert (await client.get("/", headers={"cookie": ended})).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -168,6 +186,8 @@ async def test_from_another_site_the_same_address_is_asked_for_once_more() -> No
         ("/a\r\nset-cookie: x", "/"),
         ("//", "/"),
         ("http:x", "/"),
+        ("http://[", "/"),
+        ("//[::1", "/"),
     ],
 )
 def test_the_form_leads_nowhere_else(asked: str, leads: str) -> None:

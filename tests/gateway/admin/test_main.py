@@ -103,3 +103,19 @@ def test_it_purges_the_redis_that_its_environment_names(tmp_path: Path) -> None:
         answer = httpx.post(url, json={"all": True}, headers={"authorization": f"Bearer {token}"})
     assert answer.status_code == 503
     assert answer.json()["error"]["message"] == "The store of answers cannot be had: Redis cannot be reached."
+
+
+def test_it_knows_the_keys_of_the_policy(tmp_path: Path) -> None:
+    """/api/keys told of issued keys only, and issued one of a name that the policy has: now 409, after an edit too."""
+    port, token = free_port(), State(tmp_path).admin_token()
+    head = "upstreams: {up: {url: 'http://127.0.0.1:8000/v1'}}\nmodels: {m: {targets: [{upstream: up}]}}\n"
+    (tmp_path / "policy.yaml").write_text(head)
+    with running(command(tmp_path, port), APP_KEY="0123456789abcdef"):
+        assert answers(port)
+        url, headers = f"http://127.0.0.1:{port}/api/keys", {"authorization": f"Bearer {token}"}
+        assert httpx.post(url, json={"name": "app", "tenant": "acme"}, headers=headers).status_code == 201
+        (tmp_path / "policy.yaml").write_text(head + "keys: [{name: app, tenant: acme, key: '${APP_KEY}'}]\n")
+        listed = httpx.get(url, headers=headers).json()["keys"]
+        refused = httpx.post(url, json={"name": "app", "tenant": "acme"}, headers=headers)
+    assert [(key["source"], key["state"]) for key in listed] == [("policy", "living"), ("issued", "shadowed")]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "key_exists")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,21 @@ def test_all_that_is_described_is_json(tmp_path: Path) -> None:
     stated = policy({"provider": "openai"}, "x")
     (told,) = orjson.loads(orjson.dumps(Prices(stated, Table(tmp_path), {}).describe(0.0)))
     assert told["date"] == "2099-01-01"
+
+
+def test_a_large_policy_is_told_in_part() -> None:
+    """A worker once stood still for seconds at 2,000 globs of 2,001 models: now 500 are told, and how many are not."""
+    globs = {f"*a*a*a*a*a*a*a*{number}": {"input": 1} for number in range(200)}
+    found = prices({"url": URL, "prices": globs}, *(f"{'a' * 190}{number:04}" for number in range(2001)))
+    told = found.describe(0.0)
+    assert len(told) == 501
+    assert told[-1] == {"upstream": "", "model": "and 1,501 more", "kind": "more", "source": "", "date": None}
+    assert all(one["kind"] in ("policy", "unknown") for one in told[:-1])
+
+
+def test_prices_are_told_from_any_thread() -> None:
+    """Threads that ask at once, while the loop prices calls, get the same."""
+    found = prices({"provider": "openai", "prices": {"gpt-4*": {"input": 1}}}, "gpt-4o", "gpt-5", "nix")
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(found.describe, [0.0] * 50))
+    assert all(one == found.describe(0.0) for one in told)

@@ -196,6 +196,51 @@ def test_retries_reach_every_fallback() -> None:
     assert policy_of(*others, router_settings={"num_retries": 10**9}).rules[0].retry.attempts == 100
 
 
+EMBEDDING = {**entry("emb", "openai/text-embedding-3-small"), "model_info": {"mode": "embedding"}}
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "where"),
+    [
+        ({"default_fallbacks": ["b"]}, "default_fallbacks"),
+        ({"fallbacks": [{"*": ["b"]}]}, "fallbacks[0]"),
+    ],
+)
+def test_a_fallback_of_every_model(fallbacks: dict[str, Any], where: str) -> None:
+    """Chat was put behind embeddings, which then served everything: now it stands behind chat only, and that is told."""
+    models = [entry("a"), entry("b", "openai/gpt-4.1"), EMBEDDING]
+    policy = policy_of(*models, router_settings=fallbacks)
+    assert [target.model for target in policy.models["a"].targets] == ["gpt-4o", "gpt-4.1"]
+    assert [target.model for target in policy.models["emb"].targets] == ["text-embedding-3-small"]
+    assert policy.models["emb"].serves == ["embeddings"]
+    told = [note for note in notes(*models, router_settings=fallbacks) if "fallback" in note]
+    assert told == [
+        f"router_settings.{where}: a fallback of every model: Sluice has none such, so it is written out as further "
+        "targets of each",
+        f"router_settings.{where}: chat is no fallback for embeddings, nor the other way round; there it is left out",
+    ]
+
+
+def test_a_fallback_of_another_mode() -> None:
+    """A fallback that could not answer is left out with a note; one that says nothing of its mode changes no model's."""
+    chat = {**entry("a"), "model_info": {"mode": "chat"}}
+    router = {"fallbacks": [{"emb": ["a"]}, {"a": ["b"]}]}
+    models = [chat, entry("b", "openai/gpt-4.1"), EMBEDDING]
+    policy = policy_of(*models, router_settings=router)
+    assert (policy.models["emb"].serves, len(policy.models["emb"].targets)) == (["embeddings"], 1)
+    assert (policy.models["a"].serves, len(policy.models["a"].targets)) == (["chat", "completions"], 2)
+    assert [note for note in notes(*models, router_settings=router) if "fallback" in note] == [
+        "router_settings.fallbacks[0]: chat is no fallback for embeddings, nor the other way round; there it is left out"
+    ]
+
+
+def test_more_prices_by_glob_than_a_policy_has() -> None:
+    """Names with signs of a glob are written as globs; the 201st of an upstream is noted, and the policy loads."""
+    models = [entry(f"m{number}", f"openai/x[{number}]", input_cost_per_token=1e-6) for number in range(202)]
+    assert len(policy_of(*models).upstreams["openai"].prices) == 200
+    assert sum("at most 200" in note for note in notes(*models)) == 2
+
+
 @pytest.mark.parametrize(
     "text",
     ["model_list: []\n", "{}\n", "a: 1\n", "model_list: 5\n", "model_list: [5, null, {}]\n", "model_list: {a: b}\n",

@@ -12,9 +12,11 @@ from gateway.admin.dashboard.data import Json
 from gateway.admin.dashboard.pages import money
 from gateway.admin.dashboard.pages.calls import outcome
 from gateway.admin.dashboard.pages.cost import made_of, reasons
+from gateway.admin.dashboard.pages.rates import Item, cost_of
 from gateway.admin.dashboard.parts import (
     Column,
     Part,
+    amount,
     badge,
     bar,
     card,
@@ -36,7 +38,7 @@ def call(view: View, record: Json, prices: list[Json]) -> Part:
         *_notices(record),
         _totals(record),
         html.Div([_why(record, prices), _bill(record)], className="two"),
-        _attempts(record),
+        _attempts(record, prices),
         html.Div([_decisions(record), _tokens(record, prices)], className="two"),
         _facts(view, record),
         _content(record),
@@ -58,9 +60,9 @@ def said(record: Json) -> str:
 
 def _notices(record: Json) -> list[Part]:
     found = []
-    if record.get("cost_usd") is None:
+    if record.get("cost_usd") is None and _tries(record):  # whom nobody answered owes nobody
         where = " and ".join(sorted({f"{a['upstream']} for {a['model']}" for a in _tries(record)}))
-        text = f"No price is known at {where or 'its upstream'}. Its cost is in no sum; it is not zero."
+        text = f"No price is known at {where}. Its cost is in no sum; it is not zero."
         found.append(notice("This call's price is unknown.", text, "warn"))
     if record.get("held_out"):
         found.append(notice("Held out.", "It passed untouched, so that savings can be measured against it."))
@@ -82,11 +84,17 @@ def _totals(record: Json) -> Part:
             money.basis(record.get("basis") or ""),
             title=f.exact_usd(record.get("cost_usd")),
         ),
-        figure("Would have cost", f.usd(record.get("baseline_usd")), "without the gateway"),
+        figure(
+            "Would have cost",
+            f.usd(record.get("baseline_usd")),
+            "without the gateway",
+            title=f.exact_usd(record.get("baseline_usd")),
+        ),
         figure(
             "Net saved",
             f.usd(saved),
             f"our own computing {f.usd(bill.get('own', record.get('own_usd')))}",
+            title=f.exact_usd(saved),
             tone=money.tone(saved),
         ),
         figure("Time", f.duration(record["total_ms"]), f"first byte {f.duration(record['first_byte_ms'])}"),
@@ -111,20 +119,23 @@ def _bill(record: Json) -> Part:
     if not bill:
         return card("Bill", html.P("This record was written before calls were billed.", className="empty"))
     columns = (Column("Line"), Column("USD", is_number=True), Column("How it is known"))
-    rows: list[list[Part]] = [["Would have cost", f.usd(bill["baseline"]), ""]]
+    rows: list[list[Part]] = [["Would have cost", amount(bill["baseline"]), ""]]
     rows += [
-        [html.Span(money.technique(name)[0], title=money.technique(name)[1]), f.usd(-usd), money.basis(how)]
+        [html.Span(money.technique(name)[0], title=money.technique(name)[1]), money.saved(usd), money.basis(how)]
         for name, usd, how in bill["lines"]
-        if name != "overhead"  # which stands below, as what it cost
+        if name != "overhead"  # which stands below
     ]
-    rows.append(["Paid to upstreams", f.usd(bill["cost"]), money.basis(bill["basis"])])
-    rows.append(["Our own computing", f.usd(bill["own"]), ""])
-    rows.append([html.Strong("Net saved"), html.Strong(f.usd(bill["saved"])), ""])
-    about = "What the call would have cost, less what each technique saved, is what was paid and our own computing."
+    rows.append(["Paid to upstreams", amount(bill["cost"]), money.basis(bill["basis"])])
+    rows.append(["Our own computing", money.saved(-bill["own"] if bill["own"] else 0.0), ""])
+    rows.append([html.Strong("Net saved"), html.Strong(money.saved(bill["saved"])), ""])
+    about = (
+        "What the call would have cost, less what each technique saved, is what was paid. A loss has a minus, as on "
+        "the overview. Net saved is the sum of the techniques and of our own computing."
+    )
     return card("Bill", table("The bill, line by line", columns, rows), about=about)
 
 
-def _attempts(record: Json) -> Part:
+def _attempts(record: Json, prices: list[Json]) -> Part:
     tries = _tries(record)
     end = max([record["total_ms"] or 0, *(a["ended_ms"] or a["started_ms"] for a in tries)], default=0) or 1
     columns = (
@@ -138,8 +149,9 @@ def _attempts(record: Json) -> Part:
         Column("Tokens in", is_number=True),
         Column("Tokens out", is_number=True),
         Column("Machine", is_number=True, help="The machine's time that fell to this call while it was shared."),
+        Column("Cost", is_number=True, help="At the price in force now; the bill was made at that of its time."),
     )
-    rows = [_attempt(tried, end) for tried in tries]
+    rows = [_attempt(tried, end, cost_of(tried, record, prices)) for tried in tries]
     source = record["story"].get("source")
     empty = (
         f"No upstream was asked. The answer was made by {source['model']} at {source['upstream']} for another call."
@@ -149,7 +161,7 @@ def _attempts(record: Json) -> Part:
     return card("Upstreams asked", table("Upstreams asked, in order", columns, rows, empty=empty))
 
 
-def _attempt(tried: Json, end: float) -> list[Part]:
+def _attempt(tried: Json, end: float, cost: float | None) -> list[Part]:
     used = tried.get("usage") or {}
     seconds = tried.get("seconds")
     return [
@@ -163,6 +175,7 @@ def _attempt(tried: Json, end: float) -> list[Part]:
         f.count(used.get("prompt")),
         f.count(used.get("completion")),
         f.NONE if seconds is None else f.duration(seconds * 1000),
+        f.NONE if cost is None else amount(cost),
     ]
 
 
@@ -190,7 +203,7 @@ def _decisions(record: Json) -> Part:
 
 
 def _tokens(record: Json, prices: list[Json]) -> Part:
-    rows = made_of(record, prices)
+    items, rates = made_of(record, prices)
     columns = (
         Column("Tokens"),
         Column("Number", is_number=True),
@@ -198,19 +211,21 @@ def _tokens(record: Json, prices: list[Json]) -> Part:
         Column("Comes to", is_number=True),
         Column(""),
     )
-    most = max((row.usd or 0 for row in rows), default=0)
-    body: list[list[Part]] = [
-        [
-            row.name,
-            f.count(row.tokens),
-            f.NONE if row.rate is None else f"${row.rate:g}",
-            f.NONE if row.usd is None else f.usd(row.usd),
-            bar(row.usd or 0, most) if row.usd is not None else "",
-        ]
-        for row in rows
+    most = max((item.usd or 0 for item in items), default=0)
+    held = f" These hold {rates.where}." if rates.where else ""
+    about = f"At the prices in force now; the bill was made at those of its time.{held}"
+    body = table("Tokens and what they cost", columns, [_item(item, most) for item in items])
+    return card("Tokens and their price", body, about=about, aside=rates.where.capitalize() or None)
+
+
+def _item(item: Item, most: float) -> list[Part]:
+    return [
+        item.name,
+        f.count(item.tokens),
+        f.NONE if item.rate is None else f.rate(item.rate),
+        f.NONE if item.usd is None else amount(item.usd),
+        bar(item.usd, most) if item.usd is not None else "",
     ]
-    about = "At the prices in force now; the bill was made at those of its time."
-    return card("Tokens and their price", table("Tokens and what they cost", columns, body), about=about)
 
 
 def _facts(view: View, record: Json) -> Part:

@@ -10,12 +10,13 @@ from dash import html
 from gateway.admin.dashboard import figures as f
 from gateway.admin.dashboard.address import View
 from gateway.admin.dashboard.data import ORDERS, Json
-from gateway.admin.dashboard.parts import Column, Part, badge, link, notice, table, wild
+from gateway.admin.dashboard.parts import Column, Part, amount, badge, link, notice, table, wild
 
 PAGE = 50  # calls on a page
+EXPORTED = 500  # calls in a file of the dearest or the slowest
 
 _LABELS = {
-    "q": "Id or text",
+    "q": "Id, model or outcome",
     "model": "Model",
     "upstream": "Upstream",
     "tenant": "Tenant",
@@ -30,7 +31,7 @@ _FIRST = ("q", "model", "upstream", "tenant", "outcome", "cache")
 _MORE = ("team", "key", "tag", "endpoint")
 _KNOWN = {
     "endpoint": ["chat", "completions", "embeddings"],
-    "cache": ["exact", "stale", "coalesced", "miss", "bypass"],
+    "cache": ["exact", "stale", "coalesced", "miss", "bypass", "refresh"],
     "outcome": ["ok"],
 }
 _COLUMNS = (
@@ -39,6 +40,7 @@ _COLUMNS = (
     Column("Upstream"),
     Column("Tenant"),
     Column("Outcome"),
+    Column("Asked", is_number=True, help="How often an upstream was asked: more than once where one failed."),
     Column("Cache"),
     Column("Tokens in", is_number=True),
     Column("Tokens out", is_number=True),
@@ -65,7 +67,8 @@ def calls(view: View, found: list[Json]) -> Part:
 def said(view: View, found: list[Json]) -> str:
     """The page in one sentence."""
     kind = "calls that match" if view.is_filtered else "calls"
-    return f"{len(found)} {kind}, the {view.order} first."
+    unknown = " Those at unknown price are not among them." if view.order == "dearest" else ""
+    return f"{len(found)} {kind}, the {view.order} first.{unknown}"
 
 
 def filters(view: View, found: list[Json]) -> Part:
@@ -116,10 +119,14 @@ def _offers(name: str, found: list[Json]) -> list[str]:
 
 
 def _notices(view: View) -> list[Part]:
-    if view.given.get("unknown") != "1":
-        return []
-    text = ["Their prices are not known. ", link("Show all calls", view.link(unknown=None)), "."]
-    return [notice("Only calls at unknown price.", text, "warn")]
+    if view.given.get("unknown") == "1":
+        text = ["Their prices are not known. ", link("Show all calls", view.link(unknown=None)), "."]
+        return [notice("Only calls at unknown price.", text, "warn")]
+    if view.order == "dearest":
+        where = view.link(unknown="1", order=None, before=None)
+        text = ["A call whose price is not known may be dearer: ", link("show those", where), "."]
+        return [html.P(text, className="dim")]
+    return []
 
 
 def _orders(view: View) -> Part:
@@ -131,7 +138,8 @@ def _orders(view: View) -> Part:
         )
         for order in ORDERS
     ]
-    export = html.A("CSV", href="/export" + view.link("/requests.csv"), className="button", download="requests.csv")
+    name = "CSV" if view.order == "newest" else f"CSV of the {EXPORTED} {view.order}"
+    export = html.A(name, href="/export" + view.link("/requests.csv"), className="button", download="requests.csv")
     return html.Div(
         [html.Div(choices, className="choices", role="group", **wild(aria_label="Order")), export],
         className="tools spaced",
@@ -145,13 +153,18 @@ def _row(view: View, record: Json) -> list[Part]:
         record["upstream"] or f.NONE,
         _whose(record),
         outcome(record),
+        _attempts(record["attempts"]),
         record["cache"] or f.NONE,
         f.count(record["prompt_tokens"]),
         f.count(record["completion_tokens"]),
         f.duration(record["total_ms"]),
         cost(record),
-        f.usd(record["saved_usd"]) if record.get("saved_usd") is not None else f.NONE,
+        amount(record["saved_usd"]) if record.get("saved_usd") is not None else f.NONE,
     ]
+
+
+def _attempts(number: int) -> Part:
+    return badge(str(number), "warn") if number > 1 else str(number)
 
 
 def _model(record: Json) -> Part:
@@ -172,7 +185,7 @@ def outcome(record: Json) -> Part:
 def cost(record: Json) -> Part:
     """What a call cost, or that nobody knows."""
     usd: Any = record.get("cost_usd")
-    return badge(f.UNKNOWN, "warn") if usd is None else html.Span(f.usd(usd), title=f.exact_usd(usd))
+    return badge(f.UNKNOWN, "warn") if usd is None else amount(usd)
 
 
 def _empty(view: View) -> str:
@@ -180,12 +193,11 @@ def _empty(view: View) -> str:
 
 
 def _pager(view: View, found: list[Json]) -> Part:
-    """Older calls; of the dearest and the slowest there is one page, for the order has no place to go on from."""
+    """On to the calls after these, in whichever order."""
     links = []
     if view.before is not None:
-        links.append(link("Back to the newest", view.link(before=None), css="button"))
-    if len(found) > PAGE and view.order == "newest":
-        links.append(link("Older calls", view.link(before=str(found[PAGE - 1]["seq"])), css="button"))
-    if len(found) > PAGE and view.order != "newest":
-        links.append(html.Span(f"The {PAGE} {view.order} calls. Filter or export to see more.", className="dim"))
+        links.append(link(f"Back to the {view.order}", view.link(before=None), css="button"))
+    if len(found) > PAGE:
+        name = "Older calls" if view.order == "newest" else "More calls"
+        links.append(link(name, view.link(before=str(found[PAGE - 1]["seq"])), css="button"))
     return html.Div(links, className="tools")

@@ -6,11 +6,11 @@ from dash import html
 
 from gateway.admin.dashboard import figures as f
 from gateway.admin.dashboard.data import Json
-from gateway.admin.dashboard.parts import Column, Part, Tone, badge, bar, card, table
+from gateway.admin.dashboard.parts import Column, Part, Tone, amount, badge, bar, card, table
 
 TECHNIQUES = {
     "exact": ("Exact cache", "An equal call was answered before; its answer was served again."),
-    "stale": ("Stale answer", "No upstream could answer; an old answer was served."),
+    "stale": ("Stale answer", "An old answer was served: nobody could give a new one, or one was fetched meanwhile."),
     "coalesced": ("Single flight", "An equal call was under way; this one shared its answer."),
     "items": ("Known items", "Some inputs of an embeddings call were answered before."),
     "failover": ("Failover", "Another upstream answered, at another price; a failed attempt may have cost, too."),
@@ -40,10 +40,10 @@ def techniques(found: Json) -> Part:
     rows = [
         [
             html.Span(technique(name)[0], title=technique(name)[1]),
-            f.usd(told["usd"]),
+            amount(told["usd"]),
             bar(told["usd"], most, "bad" if told["usd"] < 0 else "good"),
-            f.usd(told["measured"]),
-            f.usd(told["estimated"]),
+            amount(told["measured"]),
+            amount(told["estimated"]),
         ]
         for name, told in sorted(found.items(), key=lambda item: -item[1]["usd"])
     ]
@@ -55,8 +55,13 @@ def techniques(found: Json) -> Part:
 def cost_with_unknown(usd: float | None, unknown: int) -> Part:
     """A sum, and how many calls are not in it."""
     if not unknown:
-        return f.usd(usd)
-    return [f.usd(usd), " ", badge(f"+ {f.count(unknown)} unknown", "warn")]
+        return amount(usd)
+    return [amount(usd), " ", badge(f"+ {f.count(unknown)} unknown", "warn")]
+
+
+def saved(usd: float | None) -> Part:
+    """What was saved, or lost where it has a minus."""
+    return html.Span(f.usd(usd), title=f.exact_usd(usd), className=tone(usd))
 
 
 def tone(saved: float | None) -> Tone:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dash import html
 
 from gateway.admin.dashboard import figures as f
-from gateway.admin.dashboard.address import View
+from gateway.admin.dashboard.address import NAMES, View
 from gateway.admin.dashboard.data import Json
-from gateway.admin.dashboard.pages import money
+from gateway.admin.dashboard.pages import charts, money, tops
 from gateway.admin.dashboard.parts import (
     Column,
-    Line,
     Part,
-    bar,
+    amount,
     card,
-    chart,
     figure,
     figures,
     link,
@@ -24,17 +20,16 @@ from gateway.admin.dashboard.parts import (
     table,
     wild,
 )
+from gateway.ledger.overview import LEAST
 
-SPENT, SAVED = "blue.6", "teal.5"
-ROWS = 8  # of each top list
-TABLE_ROWS = 24  # of a chart's table
-
+_CHIPS = {"q": "id, model or outcome", "min_cost": "cost at least, USD", "unknown": "at unknown price"}
 _KINDS = {
     "exact": "the same call was answered before",
-    "stale": "an old answer, served because no upstream could",
+    "stale": "an old answer was served: nobody could give a new one, or one was fetched meanwhile",
     "coalesced": "an equal call was already under way",
     "miss": "no answer was known",
     "bypass": "caching was not asked for or not allowed",
+    "refresh": "fetched behind a caller's back, for the next ones",
 }
 
 
@@ -42,13 +37,16 @@ def overview(view: View, found: Json) -> list[Part]:
     """The page over one answer of the ledger."""
     totals = found["totals"]
     return [
+        *_chips(view),
         *_notices(view, totals),
         _totals(found),
-        html.Div([_cost_chart(view, found), _calls_chart(view, found)], className="two"),
+        html.Div([charts.cost_chart(view, found), charts.calls_chart(view, found)], className="two"),
         html.Div([money.techniques(found["techniques"]), _holdout(found)], className="two"),
         html.Div([_latency(found["latency_ms"]), _kinds(found), _outcomes(view, found)], className="three"),
-        _routes(view, found["routes"]),
-        html.Div([_top(view, found, name) for name in ("model", "upstream", "tenant", "team", "key")], className="two"),
+        tops.routes(view, found),
+        html.Div(
+            [tops.top(view, found, name) for name in ("model", "upstream", "tenant", "team", "key")], className="two"
+        ),
     ]
 
 
@@ -59,6 +57,21 @@ def said(view: View, found: Json) -> str:
         f"{f.plural(totals['calls'], 'call')} in {f.span(view.until - view.since)}, {f.usd(totals['cost_usd'])} spent, "
         f"{f.usd(totals['saved_usd'])} saved, {f.plural(totals['errors'], 'error')}."
     )
+
+
+def _chips(view: View) -> list[Part]:
+    """What the sums are filtered by; each part can be taken away."""
+    names = [name for name in (*NAMES, "min_cost", "unknown") if name in view.given]
+    chips = [
+        link(
+            [f"{_CHIPS.get(name, name)}: {view.given[name]} ", html.Span("×", **wild(aria_hidden="true"))],
+            view.link(**{name: None}),
+            css="button",
+            label=f"Take the filter {name} {view.given[name]} away",
+        )
+        for name in names
+    ]
+    return [html.Div([html.Span("Only calls of"), *chips], className="tools spaced")] if chips else []
 
 
 def _notices(view: View, totals: Json) -> list[Part]:
@@ -102,6 +115,7 @@ def _totals(found: Json) -> Part:
             f.share(totals["errors"], totals["calls"]),
             f.plural(totals["errors"], "call"),
             tone="bad" if totals["errors"] else "",
+            about="Calls that failed, and answers that broke off. That a caller left is no error.",
         ),
         figure("Hit rate", f.share(totals["hits"], totals["calls"]), f"{f.count(totals['saved_tokens'])} tokens saved"),
         figure("Time, p95", f.duration(total.get("p95")), f"median {f.duration(total.get('p50'))}"),
@@ -126,65 +140,6 @@ def _tokens(totals: Json) -> str:
     return f.count((totals["prompt_tokens"] or 0) + (totals["completion_tokens"] or 0))
 
 
-def _points(view: View, found: Json) -> list[dict[str, Any]]:
-    length = view.until - view.since
-    return [
-        {
-            "when": f.tick(point["at"], length, view.zone),
-            "cost": point["cost_usd"] or 0,
-            "saved": max(0, point["saved_usd"] or 0),
-            "lost": min(0, point["saved_usd"] or 0),
-            "hits": point["hits"],
-            "errors": point["errors"],
-            "served": max(0, point["calls"] - point["hits"] - point["errors"]),
-        }
-        for point in found["series"]
-    ]
-
-
-def _cost_chart(view: View, found: Json) -> Part:
-    lines = (Line("cost", "spent", SPENT), Line("saved", "saved", SAVED))
-    text = f"Spent and saved in steps of {f.span(found['bucket_s'])}."
-    drawn = chart(_points(view, found), lines, text, _series_table(view, found), form="usd")
-    export = html.A(
-        "CSV",
-        href="/export" + view.link("/series.csv"),
-        download="series.csv",
-        **wild(aria_label="Calls and cost over time as CSV"),
-    )
-    about = "The whole bar is what the calls would have cost; its lower part was spent."
-    return card("Cost over time", drawn, about=about, aside=export)
-
-
-def _calls_chart(view: View, found: Json) -> Part:
-    lines = (
-        Line("served", "from an upstream", SPENT),
-        Line("hits", "from a cache", SAVED),
-        Line("errors", "failed", "red.6"),
-    )
-    text = f"Calls in steps of {f.span(found['bucket_s'])}: from an upstream, from a cache, failed."
-    return card("Calls over time", chart(_points(view, found), lines, text, _series_table(view, found)))
-
-
-def _series_table(view: View, found: Json) -> Part:
-    """The series in at most so many rows."""
-    series = found["series"]
-    step = max(1, -(-len(series) // TABLE_ROWS))
-    columns = (
-        Column("From"),
-        *(Column(name, is_number=True) for name in ("Calls", "Hits", "Errors", "Spent", "Saved")),
-    )
-    rows = [
-        [
-            f.moment(part[0]["at"], view.zone),
-            *(f.count(sum(point[name] for point in part)) for name in ("calls", "hits", "errors")),
-            *(f.usd(sum(point[name] or 0 for point in part)) for name in ("cost_usd", "saved_usd")),
-        ]
-        for part in (series[i : i + step] for i in range(0, len(series), step))
-    ]
-    return table("Calls and cost over time", columns, rows)
-
-
 def _holdout(found: Json) -> Part:
     held = found["holdout"]
     about = (
@@ -192,22 +147,41 @@ def _holdout(found: Json) -> Part:
         "was measured, not computed."
     )
     if held is None:
-        text = "No calls were held out. Set holdout in a rule of the policy, and what we save is measured here."
-        return card("Measured against untouched calls", html.P(text, className="empty"), about=about)
+        return card(
+            "Measured against untouched calls", html.P(_too_few(found["totals"]), className="empty"), about=about
+        )
     columns = (Column("Group"), Column("Calls", is_number=True), Column("Mean cost", is_number=True))
     rows = [
-        [name, f.count(held[part]["calls"]), f.usd(held[part]["mean_usd"])]
+        [name, f.count(held[part]["calls"]), amount(held[part]["mean_usd"])]
         for name, part in (("Untouched", "held_out"), ("Treated", "treated"))
     ]
     interval = f"{f.usd(held['low'])} to {f.usd(held['high'])}"
     return card(
         "Measured against untouched calls",
         figures(
-            figure("Saved by call", f.usd(held["saved_per_call_usd"]), f"95 % sure: {interval}"),
+            figure(
+                "Saved by call",
+                f.usd(held["saved_per_call_usd"]),
+                f"95 % sure: {interval}",
+                title=f.exact_usd(held["saved_per_call_usd"]),
+            ),
             figure("Saved in all", f.usd(held["saved_usd"]), "times the treated calls"),
         ),
         table("Mean cost of untouched and treated calls", columns, rows),
         about=about,
+    )
+
+
+def _too_few(totals: Json) -> str:
+    """Why nothing was measured."""
+    held = totals["held_out"]
+    if not held:
+        return "No calls were held out. Set holdout in a rule of the policy, and what we save is measured here."
+    if held < LEAST:
+        return f"{f.plural(held, 'call was', 'calls were')} held out: {held} of the {LEAST} needed to measure by."
+    return (
+        f"{f.count(held)} calls were held out, but there is too little to compare them with: {LEAST} of them and as "
+        "many treated calls are needed, at a known price and of the same tenant, endpoint and model."
     )
 
 
@@ -248,47 +222,3 @@ def _outcomes(view: View, found: Json) -> Part:
         for name, number in sorted(found["outcomes"].items(), key=lambda item: -item[1])
     ]
     return card("Outcomes", table("Calls by outcome", columns, rows), about="ok, or how the call failed.")
-
-
-def _routes(view: View, routes: list[Json]) -> Part:
-    columns = (
-        Column("Asked for"),
-        Column("Answered by"),
-        Column("At"),
-        Column("Calls", is_number=True),
-        Column("Share"),
-    )
-    calls = sum(route["calls"] for route in routes)
-    rows = [
-        [
-            link(route["model"] or "none", view.link("/requests", model=route["model"])),
-            route["answered_model"] or f.NONE,
-            route["upstream"] or "a cache",
-            f.count(route["calls"]),
-            [bar(route["calls"], calls), f.share(route["calls"], calls)],
-        ]
-        for route in routes[: 2 * ROWS]
-    ]
-    return card("Routes", table("Which model was asked for, and what answered", columns, rows))
-
-
-def _top(view: View, found: Json, by: str) -> Part:
-    tops = found["by"].get(by, [])
-    columns = (
-        Column(by.capitalize()),
-        *(Column(name, is_number=True) for name in ("Calls", "Errors", "Tokens", "Spent", "Saved")),
-    )
-    rows = [
-        [
-            link(top["name"] or "none", view.link("/requests", **{by: top["name"]})) if top["name"] else "none",
-            f.count(top["calls"]),
-            f.count(top["errors"]),
-            f.count(top["tokens"]),
-            money.cost_with_unknown(top["cost_usd"], top["unknown"]),
-            f.usd(top["saved_usd"]),
-        ]
-        for top in tops[:ROWS]
-    ]
-    label = wild(aria_label=f"Spend by {by} as CSV")
-    more = html.A("CSV", href="/export" + view.link(f"/{by}.csv"), download=f"{by}.csv", **label) if rows else None
-    return card(f"By {by}", table(f"Calls and cost by {by}", columns, rows), aside=more)

@@ -13,7 +13,12 @@ from gateway.admin.dashboard.parts import Column, Part, card, link, table, wild
 _COLUMNS = (
     Column("Flow"),
     Column("Calls", is_number=True),
-    Column("Tokens/s", is_number=True, help="Tokens of an answer by second, from its first byte to its end."),
+    Column(
+        "Tokens/s",
+        is_number=True,
+        help="Tokens of answers that an upstream gave, for each second that those calls took "
+        "in all, from their beginning to their end.",
+    ),
     Column("First byte p50", is_number=True),
     Column("p95", is_number=True),
     Column("p99", is_number=True),
@@ -39,7 +44,9 @@ def profile(view: View, found: list[Json]) -> Part:
     about = "The baseline of each flow: what it does today, to compare a change with."
     return [
         html.Div(tools, className="tools spaced"),
-        card(f"Flows by {view.by}", table(said(view, found), _COLUMNS, [_row(flow) for flow in found]), about=about),
+        card(
+            f"Flows by {view.by}", table(said(view, found), _COLUMNS, [_row(view, flow) for flow in found]), about=about
+        ),
     ]
 
 
@@ -48,18 +55,23 @@ def said(view: View, found: list[Json]) -> str:
     return f"{f.plural(len(found), 'flow')} by {view.by} in {f.span(view.until - view.since)}."
 
 
-def _row(flow: Json) -> list[Part]:
+def _row(view: View, flow: Json) -> list[Part]:
     first, whole = flow["ttft_ms"] or {}, flow["total_ms"] or {}
     context, many = flow["context_tokens"] or {}, flow["concurrency"] or {}
     speed = flow["output_tokens_per_s"]
     return [
-        flow["flow"] or "none",
+        link(flow["flow"], view.page_link("/requests", **{view.by: flow["flow"]})) if flow["flow"] else "none",
         f.count(flow["calls"]),
         f.NONE if speed is None else f"{speed:,.1f}",
         *(f.duration(first.get(p)) for p in ("p50", "p95", "p99")),
         *(f.duration(whole.get(p)) for p in ("p50", "p95", "p99")),
-        cost_with_unknown(flow["usd_per_million_tokens"], flow["unknown"]),
+        _price(flow["usd_per_million_tokens"], flow["unknown"]),
         *(f.count(context.get(p)) for p in ("p50", "p95", "max")),
         f.NONE if many.get("mean") is None else f"{many['mean']:.1f}",
         f.count(many.get("peak")),
     ]
+
+
+def _price(usd: float | None, unknown: int) -> Part:
+    """USD of a million tokens: a flow without tokens has none, and one of which no price is known says so."""
+    return f.NONE if usd is None and not unknown else cost_with_unknown(usd, unknown)
