@@ -4,6 +4,7 @@ journal    what a worker holds: `add(trace)` on the event loop, and a thread tha
 why        the note that says why a call missed the cache
 record     a trace as bytes, and back; `frames` hold many of them, and the `spool` is the files of these
 pages      small files by which workers and the recorder tell each other how they are
+desk       one worker's records as the recorder sees them
 taking     what the recorder does: from the spool to rows, counts and the fleet, each record once
 rows       a trace as one row; `story` is its last column
 store      the SQLite file as the recorder writes it, with its troubles and how it gets over them

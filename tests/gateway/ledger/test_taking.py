@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.admin.workers import read_workers
+from gateway.ledger.desk import Desk
 from gateway.ledger.frames import HEAD, frame
 from gateway.ledger.journal import Journal
 from gateway.ledger.reader import LedgerReader
@@ -22,7 +23,7 @@ from gateway.ledger.rows import Row
 from gateway.ledger.schema import open_ledger
 from gateway.ledger.spool import Spool, segments
 from gateway.ledger.store import Store
-from gateway.ledger.taking import Desk, Taking
+from gateway.ledger.taking import Taking
 from gateway.metrics import CALLS, DROPPED, Counts, Status
 from gateway.state import State
 from tests.gateway.ledger.traces import answered
