@@ -66,7 +66,9 @@ def share_priority(pids: Iterable[int]) -> None:
     with contextlib.suppress(OSError, IndexError):  # a kernel without autogroups, or no right to weigh them
         weight = Path("/proc/self/autogroup").read_text().split()[2]
         for pid in pids:
-            Path(f"/proc/{pid}/autogroup").write_text(weight)
+            group = Path(f"/proc/{pid}/autogroup")
+            if group.read_text().split()[2] == "0":  # one that gave way by itself stays behind
+                group.write_text(weight)
 
 
 def stop(program: Program) -> None:

@@ -172,6 +172,14 @@ def bench_ledger(context: typer.Context) -> None:
 
 
 @bench_app.command(
+    "dashboard", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def bench_dashboard(context: typer.Context) -> None:
+    """How soon the dashboard's pages are there over a million records, and what reading them does to calls."""
+    _bench("benchmarks.dashboard", context.args)
+
+
+@bench_app.command(
     "soak", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )
 def bench_soak(context: typer.Context) -> None:

@@ -1,11 +1,14 @@
-"""Child processes of serve that must always run: started, watched, started again, stopped."""
+"""Child processes of serve that must always run: started, watched, started again, stopped; and their priority."""
 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 FIRST_DELAY = 0.5  # seconds before the first restart; doubled each time
 LONGEST_DELAY = 30.0
@@ -65,3 +68,14 @@ class Kept:
             log.error("%s did not end in time and is killed", self.name)
             self._process.kill()
             self._process.wait()
+
+
+def prioritize(nice: int) -> None:
+    """Give this thread this priority, as far as the system lets us: 19 is the lowest, 0 the usual one."""
+    with suppress(OSError):
+        if nice:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+    if os.getsid(0) == os.getpid():
+        # Linux may share a busy core between sessions first: then a priority within one's own says nothing.
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(nice))

@@ -20,6 +20,7 @@ from gateway.admin import REDIS_URL_ENV
 from gateway.ledger.fleet import Publisher, publisher
 from gateway.ledger.taking import URGENT, Taking
 from gateway.logs import Format, set_up
+from gateway.processes import prioritize
 from gateway.state import State
 
 INTERVAL = 0.5  # seconds between two looks at the spool, when it was empty
@@ -27,17 +28,6 @@ LAST_SECONDS = 10.0  # to take in what workers left, once told to end
 PARENT_SECONDS = 0.5  # between two looks at whether the parent still lives
 LOOK_SECONDS = 1.0  # between two looks at how much waits
 NICE = 19
-
-
-def prioritize(nice: int) -> None:
-    """Give this thread this priority, as far as the system lets us: 19 is the lowest, 0 the usual one."""
-    with suppress(OSError):
-        if nice:
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-    if os.getsid(0) == os.getpid():
-        # Linux may share a busy core between sessions first: then a priority within one's own says nothing.
-        with suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(nice))
 
 
 class Recorder:

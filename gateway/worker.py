@@ -62,6 +62,7 @@ class Worker:
         self._prices: list[dict[str, Any]] = []  # as they were told last, of which policy, and when
         self._described: Prices | None = None
         self._described_at = 0.0
+        self._describing: asyncio.Task[None] | None = None
         self._keyring = keyring(settings.state.resolve(), settings.redis_url)
         self._spans = open_spans(environ, number)
         watchers: list[Callable[[Trace], None]] = [] if self._spans is None else [self._spans.add]
@@ -135,6 +136,8 @@ class Worker:
         finally:
             for watch in watching:
                 watch.cancel()
+            if self._describing is not None:
+                self._describing.cancel()
 
     def _tend_prices(self) -> None:
         """Follow a fresher price table, the other workers' loads, and, now and then, what everything costs."""
@@ -147,8 +150,17 @@ class Worker:
             except OSError:
                 log.debug("loads could not be told to the other workers")  # the ledger says what is wrong with the disk
         prices = self._runtime.pipeline.prices
-        if prices is not self._described or now - self._described_at > DESCRIBE_SECONDS:
-            self._prices, self._described, self._described_at = prices.describe(now), prices, now
+        is_due = prices is not self._described or now - self._described_at > DESCRIBE_SECONDS
+        if is_due and (self._describing is None or self._describing.done()):
+            self._describing = asyncio.create_task(self._describe(prices, now))
+
+    async def _describe(self, prices: Prices, now: float) -> None:
+        """Tell what everything costs, beside the loop: a policy may have hundreds of globs."""
+        self._described, self._described_at = prices, now  # also if it fails: then it is tried again later
+        try:
+            self._prices = await asyncio.to_thread(prices.describe, now)
+        except Exception:  # a fault of ours must not end silently, and calls are priced without this
+            log.exception("what models cost could not be told")
 
     async def _watch_policy(self) -> None:
         while True:

@@ -62,7 +62,7 @@ def _unasked(prices: Mapping[str, Node], used: dict[str, str]) -> Iterator[Found
 def _fitting(glob: str, names: Mapping[str, str]) -> int:
     """Which of the names fit, as a number with a bit for each: two globs are then compared at once."""
     if not has_glob(glob):
-        return 1 << list(reversed(names)).index(glob) if glob in names else 0
+        return 1 << list(names)[::-1].index(glob) if glob in names else 0
     test = fits(glob)
     return int("0" + "".join("1" if test(name) else "0" for name in names), 2)
 

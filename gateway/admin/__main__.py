@@ -17,9 +17,11 @@ from gateway.admin.dashboard.site import HELLO
 from gateway.admin.policy_keys import PolicyKeys
 from gateway.ledger.following import follower
 from gateway.logs import Format, set_up
+from gateway.processes import prioritize
 from gateway.state import State
 from policies.loader import LoadedPolicy, load_text
 
+NICE = 10  # calls go first: on a machine whose cores are all busy pages are slower rather than answers
 PARENT_SECONDS = 0.5  # between two looks at whether the parent still lives
 
 
@@ -32,6 +34,7 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
     def check(text: str) -> LoadedPolicy:
         return load_text(text, given.policy, environ, given.gguf)
 
+    prioritize(NICE)
     config = uvicorn.Config(
         create_app(
             state,

@@ -49,7 +49,10 @@ def routes(
     policy_keys: Callable[[], Sequence[Key]] = tuple,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
-    """The routes over a store that `opened` opens for one request; `policy_keys` tells those of the policy and may read files."""
+    """The routes over a store that `opened` opens for one request.
+
+    `policy_keys` tells the keys of the policy; it is asked in a thread, so it may read files.
+    """
     desk = _Desk(opened, policy_keys, clock)
     router = APIRouter()
     router.add_api_route(KEYS_PATH, desk.list, methods=["GET"], response_model=None)

@@ -3,8 +3,8 @@
 It reads stretches of neighbouring records, evenly spread over the range, `SAMPLE` at most: `sampled` is the share of
 the range's records that were read. What is said of a flow is said of its records in the sample:
 
-* `output_tokens_per_s`: tokens of answers that an upstream gave, for each second those calls took in all. Hits count in
-  the latencies only.
+* `output_tokens_per_s`: tokens of answers that an upstream gave, for each second those calls took in all; None where
+  there were none, as of embeddings. Hits count in the latencies only.
 * `ttft_ms`: until the first byte, of streamed calls; a plain answer has none.
 * `usd_per_million_tokens`: of calls whose cost is known, prompt and completion counted alike; `unknown` are the others.
 * `concurrency`: of each stretch, from its first start to its last end. `mean` is the time its calls took in all,
@@ -65,10 +65,10 @@ def _told(stretches: Sequence[Sequence[Call]]) -> Record:
     answered = [c for c in calls if c[_UPSTREAM] and c[_COMPLETION] is not None and c[_MS]]
     priced = [c for c in calls if c[_COST] is not None]
     tokens = sum((c[_PROMPT] or 0) + (c[_COMPLETION] or 0) for c in priced)
-    seconds = sum(c[_MS] for c in answered) / 1e3
+    seconds, made = sum(c[_MS] for c in answered) / 1e3, sum(c[_COMPLETION] for c in answered)
     return {
         "calls": len(calls),
-        "output_tokens_per_s": round(sum(c[_COMPLETION] for c in answered) / seconds, 3) if seconds else None,
+        "output_tokens_per_s": round(made / seconds, 3) if seconds and made else None,
         "ttft_ms": _percentiles([c[_FIRST] for c in calls if c[_STREAMED] and c[_FIRST] is not None]),
         "total_ms": _percentiles([c[_MS] for c in calls if c[_MS] is not None]),
         "usd_per_million_tokens": sum(c[_COST] for c in priced) / tokens * 1e6 if tokens else None,

@@ -99,7 +99,7 @@ class Books:
         if isinstance(priced, Machine) and attempt.seconds is not None:  # its time is gone, whatever came of it
             return price(priced, 0, 0, 0, trace.started, seconds=attempt.seconds), MEASURED
         if used is None:
-            if attempt.fault or (attempt.status or 0) >= 400:  # it gave no answer
+            if attempt.fault or attempt.first_byte is None or (attempt.status or 0) >= 400:  # it gave no answer
                 return 0.0, ESTIMATED if attempt.fault in CUT_SHORT else MEASURED
             used = _guessed(trace)
         cost = _priced(priced, used, trace.started, attempt.seconds)

@@ -21,24 +21,26 @@ class TransportFault(Exception):
         self.kind = kind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Patience:
-    """How long to wait, in seconds; `until` is a time on the event loop's clock."""
+    """How long to wait for one answer, in seconds; `until` is a time on the event loop's clock."""
 
     connect: float
     first_byte: float  # from the request's end to the first byte of the body
     idle: float  # between two reads of the body
     until: float
+    is_sent: bool = False  # the request has gone out: from now on a server may be at work on it
 
 
 class Response:
     """One answer: status and headers are there; the body comes as it arrives."""
 
-    __slots__ = ("_chunks", "_connection", "_done", "_fault", "_size", "_waiter", "headers", "status")
+    __slots__ = ("_chunks", "_connection", "_done", "_fault", "_size", "_waiter", "came", "headers", "status")
 
     def __init__(self, connection: Connection) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.came = 0  # bytes of the body that `read` has taken
         self._connection = connection
         self._chunks: list[bytes] = []
         self._size = 0
@@ -65,7 +67,7 @@ class Response:
         parts: list[bytes] = []
         size = 0
         while data := await self.next():
-            size += len(data)
+            self.came = size = size + len(data)
             if size > limit:
                 self.abort()
                 raise TransportFault("garbage", f"the answer is over {limit} bytes")
@@ -166,6 +168,7 @@ class Connection(asyncio.Protocol):
         response = self._response = Response(self)
         self._headers, self._header_bytes, self._untouched = {}, 0, True
         self._patience = patience
+        patience.is_sent = True
         self._last = self.sent_at = now = self.loop.time()
         self._timer = self.loop.call_at(min(now + patience.first_byte, now + patience.idle, patience.until), self._tick)
         transport.writelines([head, body])

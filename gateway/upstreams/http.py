@@ -88,6 +88,7 @@ class Pool:
             is_race = connection.reused and connection.is_untouched and fault.kind == "cut"
             if not is_race or connection.loop.time() - connection.sent_at > RACE_SECONDS:
                 raise
+            patience.is_sent = False
             response = (await self._connect(patience)).send(head, body, patience)
             await self._started(response)
         except BaseException:

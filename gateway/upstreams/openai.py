@@ -22,8 +22,9 @@ from gateway.call import Call, Reply
 from gateway.errors import DeadlinePassed, Rejected, UpstreamFailed, envelope
 from gateway.trace import Attempt
 from gateway.upstreams.connection import Patience, Response, TransportFault
+from gateway.upstreams.estimates import estimate, of_answer, of_part
 from gateway.upstreams.http import Origin
-from gateway.upstreams.watch import DONE_LINE, StreamWatch, estimate
+from gateway.upstreams.watch import DONE_LINE, StreamWatch
 from gateway.usage import usage_of
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -31,6 +32,7 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_HELD_BYTES = 1024 * 1024  # of comments before the first event
 THE_CLIENTS_OWN = (400, 404, 413, 422)
 OUR_CREDENTIALS = (401, 402, 403)  # statuses that speak of the key we showed, or of the money behind it
+UNTOLD = ("deadline", "stall", "cut", "timeout")  # ends after which nobody tells what a server has done
 LINGER_SECONDS = 1.0  # that a server may take to end its answer after `[DONE]`
 LONGEST_REST = 86_400.0  # seconds
 PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
@@ -77,21 +79,26 @@ class OpenAIUpstream:
         body = self._body(call, target.model)
         attempt = Attempt(self._name, target.model, monotonic())
         call.trace.attempts.append(attempt)
+        patience = self._patience(call)
+        came = 0
         try:
-            response = await self._ask(call, body)
+            response = await self._ask(call, body, patience)
             attempt.status = response.status
             try:
                 return await self._judge(call, attempt, response)
             except BaseException:
+                came = response.came
                 response.abort()
                 raise
         except TransportFault as fault:
+            if fault.kind in UNTOLD:
+                _count(call, attempt, patience, came)
             if fault.kind == "deadline":
                 attempt.fault = "deadline"
                 raise DeadlinePassed("The call's deadline passed before an upstream answered.") from fault
             raise self._failed(attempt, fault.kind, str(fault)) from fault
         except asyncio.CancelledError:
-            attempt.usage = estimate(call, 0)
+            _count(call, attempt, patience, came)
             raise
         finally:
             if attempt.first_byte is None:
@@ -101,10 +108,12 @@ class OpenAIUpstream:
         """Close the connections to the server."""
         self._requests.close()
 
-    async def _ask(self, call: Call, body: bytes) -> Response:
+    def _patience(self, call: Call) -> Patience:
         settings = self._settings
         wait = settings.first_byte if call.wants_stream else settings.answer
-        patience = Patience(settings.connect, wait, settings.idle, call.deadline)
+        return Patience(settings.connect, wait, settings.idle, call.deadline)
+
+    async def _ask(self, call: Call, body: bytes, patience: Patience) -> Response:
         trace = call.trace
         head = self._heads[call.endpoint] + b"x-request-id: %b\r\ncontent-length: %d\r\n" % (
             trace.id.encode(),
@@ -195,11 +204,12 @@ class OpenAIUpstream:
         if answer is None:
             kind = response.headers.get("content-type", "no content type")[:60]
             raise self._failed(attempt, "garbage", f"answered what is not JSON ({kind})")
+        attempt.usage = usage_of(answer)  # before it is judged: what is refused was paid for
         self._check(call, attempt, answer)
+        attempt.usage = of_answer(call, attempt.usage, answer)
         if call.wants_stream:
             raise self._failed(attempt, "garbage", "answered a stream request with a plain document")
         attempt.first_byte = attempt.ended = monotonic()
-        attempt.usage = usage_of(answer)
         return Reply(200, {"content-type": "application/json"}, body)
 
     def _check(self, call: Call, attempt: Attempt, answer: dict[str, Any]) -> None:
@@ -214,6 +224,7 @@ class OpenAIUpstream:
         if not isinstance(answer.get(expected), list):
             raise self._failed(attempt, "garbage", f"answered JSON without {expected}")
         if not wire.is_model(answer.get("model"), attempt.model, self._settings.accept_models):
+            attempt.usage = of_answer(call, attempt.usage, answer)
             told = str(answer.get("model"))[:100]
             raise self._failed(
                 attempt, "wrong_model", f"answered as '{told}', not as '{attempt.model}' (see accept_models)"
@@ -241,6 +252,7 @@ class OpenAIUpstream:
         while True:
             data = await response.next()
             if not data:
+                attempt.usage = estimate(call, 0)
                 raise self._failed(attempt, "cut", "ended its stream before the first event")
             try:
                 block = splitter.feed(data)
@@ -249,6 +261,7 @@ class OpenAIUpstream:
                 raise self._failed(attempt, "garbage", "sent an event that is not JSON") from error
             held += block
             if first is not None:
+                attempt.usage = usage_of(first)
                 self._check(call, attempt, first)
                 return held
             if DONE_LINE.search(block):
@@ -313,6 +326,12 @@ def _head(settings: Wire, path: str) -> bytes:
         *(f"{name}: {value}" for name, value in settings.headers),
     ]
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+def _count(call: Call, attempt: Attempt, patience: Patience, came: int) -> None:
+    """Estimate what a server did that was cut off: the prompt it got, and the bytes that came. Unasked, it did none."""
+    if patience.is_sent and attempt.usage is None and (attempt.status or 200) < 300:
+        attempt.usage = of_part(call, came)
 
 
 async def _next_or_end(response: Response, watch: StreamWatch) -> bytes:

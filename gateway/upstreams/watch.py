@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from time import monotonic
 
 from gateway import sse, wire
 from gateway.call import Call
 from gateway.trace import Attempt, Usage
+from gateway.upstreams.estimates import completed, estimate
 from gateway.usage import usage_of
 
 DONE_LINE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 HAS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-BYTES_PER_TOKEN = 4  # a common estimate for English; marked as one wherever it is used
+SAYS = re.compile(rb'"(?:content|reasoning\w*|refusal|text|arguments)"\s*:\s*"[^"]')
 
 
 class StreamWatch:
     """What passes by in one stream: usage, errors, the end. Parses only events that bear one of them."""
 
-    __slots__ = ("_events", "_withhold", "attempt", "error", "is_done", "is_finished")
+    __slots__ = ("_events", "_has_said", "_says_more", "_withhold", "attempt", "error", "is_done", "is_finished")
 
     def __init__(self, attempt: Attempt, *, withhold: bool) -> None:
         self.attempt = attempt
         self._withhold = withhold
         self._events = 0
+        self._has_said = False  # words came
+        self._says_more = False  # words came after the last usage
         self.is_done = False  # `[DONE]` came
         self.is_finished = False  # a finish reason came
         self.error: tuple[str, str] | None = None  # the fault's name, and what to tell
@@ -36,11 +40,17 @@ class StreamWatch:
             self.is_done = True
         if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
             self.is_finished = True
+        self._hear(block)
         if b'"error"' in block or not looks_right(block, events):
             return self._read(block)
         if b'"usage"' in block:
             return self._read_usage(block)
         return block
+
+    def _hear(self, data: bytes, start: int = 0) -> None:
+        """Notice words; in an ordinary stream only the first ones are looked for."""
+        if not self._says_more and SAYS.search(data, start):
+            self._has_said = self._says_more = True
 
     def _read_usage(self, block: bytes) -> bytes:
         """Parse the one event of a well-formed block that bears a usage; the others pass unread."""
@@ -52,11 +62,14 @@ class StreamWatch:
         at = found.start()
         before = block.rfind(b"\n\n", 0, at)
         start, end = (before + 2 if before >= 0 else 0), block.find(b"\n\n", at) + 2
-        return block if self._keeps(block[start:end]) else block[:start] + block[end:]
+        kept = self._keeps(block[start:end])
+        self._hear(block, end)
+        return block if kept else block[:start] + block[end:]
 
     def _read(self, block: bytes) -> bytes:
         kept: list[bytes] = []
         for event in sse.events(block):
+            self._hear(event)
             if self._keeps(event):
                 kept.append(event)
             if self.error is not None:
@@ -76,23 +89,26 @@ class StreamWatch:
             self.error = ("error_in_stream", str(error.get("message", ""))[:500])
             return False
         usage = usage_of(chunk)
-        if usage is not None and (usage.prompt or usage.completion or self.attempt.usage is None):
+        if usage is not None:
             self.attempt.usage = usage  # cumulative where repeated: the last one counts, never their sum
+            self._says_more = False
         return not (self._withhold and isinstance(chunk.get("usage"), dict) and chunk.get("choices") == [])
 
     def settle(self, call: Call) -> None:
-        """Close the books of the attempt: without a usage from the server, count what was sent."""
+        """Close the books of the attempt: where the server has not told all of its usage, count what was sent."""
         attempt = self.attempt
         if attempt.ended is not None:
             return
         attempt.ended = monotonic()
-        if attempt.usage is None:
-            attempt.usage = estimate(call, max(0, self._events - self.is_done))
+        attempt.usage = self._counted(call, attempt.usage, max(0, self._events - self.is_done))
 
-
-def estimate(call: Call, events: int) -> Usage:
-    """What an answer without a usage took: events are counted, the prompt is judged by its bytes."""
-    return Usage(len(call.body) // BYTES_PER_TOKEN, events, estimated=True)
+    def _counted(self, call: Call, told: Usage | None, events: int) -> Usage:
+        if told is None:
+            return estimate(call, events)
+        told = completed(call, told, events if self._has_said else 0)
+        if self._says_more or not (self.is_done or self.is_finished):  # what was told is not the last of it
+            return replace(told, completion=max(told.completion, events), estimated=True)
+        return told
 
 
 def looks_right(block: bytes, events: int) -> bool:

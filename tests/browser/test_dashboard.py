@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from pathlib import Path
+
+import pytest
 
 from benchmarks.chromium import Tab, tab
 from tests.browser.conftest import HOSTILE, SHOTS, Stage, chromium, text_of
@@ -183,6 +187,184 @@ def test_a_renewal_leaves_the_reader_where_he_is(stage: Stage, page: Tab) -> Non
     assert page.run("document.querySelector('details.more').open")
 
 
+FIRST_CALL = "document.querySelector('.calls tbody a')"
+AT_REST = "!document.documentElement.hasAttribute('data-asking')"
+
+
+def _is_drawn_anew(stage: Stage, page: Tab) -> None:
+    """Make a call, and wait until the body of the page, which was marked, has been replaced."""
+    page.run("document.getElementById('page').firstElementChild.dataset.old = '1'; true")
+    stage.gateway.ask("big", "one that is new", x_usage=[10, 10, 0, 0])
+    page.until("!document.querySelector('#page > [data-old]')", 30)
+
+
+def test_a_new_body_leaves_the_reader_where_he_is(stage: Stage, page: Tab) -> None:
+    """The focus stays on the same call, what was opened stays open, what was scrolled stays where it was."""
+    page.resize(500, 500)
+    page.open(f"{stage.url}/requests")
+    page.until(FIRST_CALL)
+    wanted = page.run(f"{FIRST_CALL}.focus(), {FIRST_CALL}.getAttribute('href')")
+    page.run("document.querySelector('#page .scroll').scrollLeft = 120; window.scrollTo(0, 90); true")
+    _is_drawn_anew(stage, page)
+    assert page.run("document.activeElement.getAttribute('href')") == wanted
+    assert page.run("window.scrollY") == 90
+    page.open(stage.url)
+    page.until("document.querySelector('#page details summary')")
+    page.run("document.querySelector('#page details').open = true; document.querySelector('#page summary').focus()")
+    _is_drawn_anew(stage, page)
+    assert page.run("document.querySelector('#page details').open")
+    assert page.run("document.activeElement.tagName") == "SUMMARY"
+
+
+def test_a_body_that_is_as_it_was_is_not_drawn_anew(stage: Stage, page: Tab) -> None:
+    """While nothing happens the very same elements stay on the screen, though the page is asked for."""
+    page.open(f"{stage.url}/requests")
+    page.until(FIRST_CALL)
+    page.click("#renew")
+    page.until(AT_REST)
+    page.run("document.getElementById('page').firstElementChild.dataset.old = '1'; true")
+    page.asked.clear()
+    page.click("#renew")
+    page.until(AT_REST)
+    time.sleep(0.3)
+    page.run("1")
+    assert [url for url in page.asked if "_dash-update-component" in url]
+    assert page.run("document.querySelectorAll('#page > [data-old]').length") == 1
+
+
+def test_nothing_is_renewed_while_somebody_writes(stage: Stage, page: Tab) -> None:
+    """A field on the page's body that has the focus, or anything in it, is left alone until it is empty again."""
+    page.open(f"{stage.url}/requests")
+    page.until(FIRST_CALL)
+    page.run("document.getElementById('page').append(document.createElement('input')); true")
+    page.type("#page input", "half a na")
+    page.run("document.activeElement.blur(); true")
+    page.until("document.documentElement.hasAttribute('data-held')")
+    page.run("document.getElementById('page').firstElementChild.dataset.old = '1'; true")
+    stage.gateway.ask("big", "while somebody writes", x_usage=[10, 10, 0, 0])
+    time.sleep(6)
+    assert page.run("document.querySelectorAll('#page > [data-old]').length") == 1
+    page.run("document.querySelector('#page input').remove(); true")
+    page.until("!document.querySelector('#page > [data-old]')", 30)
+
+
+def test_a_custom_time_is_the_same_everywhere(stage: Stage, page: Tab) -> None:
+    """What one sends is written into the address as Unix seconds; the page, its links and its export mean just that."""
+    page.order("Emulation.setTimezoneOverride", timezoneId="Asia/Tokyo")
+    try:
+        page.open(f"{stage.url}/requests")
+        page.shows("Times in Asia/Tokyo")
+        page.run("document.querySelector('details.custom').open = true; true")
+        fields = {"since": "2027-01-15T09:00", "until": "2027-01-15T10:30"}
+        for name, value in fields.items():
+            setter = "Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set"
+            field = f"document.querySelector('form.range input[name={name}]')"
+            page.run(f"{setter}.call({field}, '{value}'), {field}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+        page.click("form.range button")
+        page.until("location.search === '?since=1799971200&until=1799976600'")
+        page.shows("2027-01-15 09:00 to 2027-01-15 10:30")
+        export = page.run("document.querySelector('a[download]').getAttribute('href')")
+        assert export.endswith("?since=1799971200&until=1799976600")
+        page.click("#pages a[href^='/profile']")
+        page.shows("2027-01-15 09:00 to 2027-01-15 10:30")
+        assert page.run("location.search") == "?since=1799971200&until=1799976600"
+    finally:
+        page.order("Emulation.setTimezoneOverride", timezoneId="")
+
+
+def test_an_admin_process_that_hangs_is_told_and_comes_back(stage: Stage, page: Tab) -> None:
+    """While it answers nothing the page says so, keeps what it shows, and is renewed once it answers again."""
+    page.open(f"{stage.url}/requests")
+    page.until(FIRST_CALL)
+    is_told = "!document.getElementById('lost').hidden"
+    admin = _admin_process(stage)
+    os.kill(admin, signal.SIGSTOP)
+    try:
+        page.until(is_told, 40)
+        assert page.run(f"{FIRST_CALL} !== null")
+    finally:
+        os.kill(admin, signal.SIGCONT)
+    page.until("document.getElementById('lost').hidden", 40)
+
+
+def _admin_process(stage: Stage) -> int:
+    """The process that serves the dashboard, a child of the gateway's."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"gateway.admin" in command and str(stage.gateway.state).encode() in command:
+            return int(folder.name)
+    raise AssertionError("no admin process")
+
+
+_CONTRAST = """(() => {
+  const light = (c) => c.map((v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const found = [];
+  for (const e of document.querySelectorAll("body *")) {
+    if (!e.offsetParent || e.closest(".unseen, .skip")) continue;
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
+    let below = e, back = [255, 255, 255];
+    for (; below; below = below.parentElement) {
+      const c = parts(getComputedStyle(below).backgroundColor);
+      if (c.length < 4 || c[3] > .99) { back = c; break; }
+    }
+    const [a, b] = [light(parts(getComputedStyle(e).color).slice(0, 3)), light(back.slice(0, 3))];
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) found.push(`${e.tagName}.${e.className} ${ratio.toFixed(2)} ${e.textContent.slice(0, 30)}`);
+  }
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(stage: Stage, page: Tab, scheme: str) -> None:
+    """Its contrast with what is below it is 4.5 to 1 or more, on every page."""
+    page.prefer(scheme)
+    for path in PATHS:
+        page.open(stage.url + path.format(dear=stage.dear))
+        page.until("document.querySelectorAll('main .card, main .notice').length > 0")
+        page.until(AT_REST)
+        assert page.run(_CONTRAST) == [], path
+
+
+def test_a_finger_hits_everything(stage: Stage, page: Tab) -> None:
+    """On a phone every link, button and field is 24 pixels wide and high, or more."""
+    page.resize(390, 844)
+    small = """[...document.querySelectorAll('a, button, input, summary')]
+      .filter((e) => e.offsetParent && !e.closest('.unseen, .skip'))
+      .map((e) => [e.getBoundingClientRect(), e])
+      .filter(([box]) => Math.min(box.width, box.height) < 23.9)
+      .map(([box, e]) => `${e.tagName}.${e.className} ${box.width}x${box.height} ${e.textContent.slice(0, 30)}`)"""
+    for path in PATHS:
+        page.open(stage.url + path.format(dear=stage.dear))
+        page.until("document.querySelectorAll('main .card, main .notice').length > 0")
+        page.until(AT_REST)
+        assert page.run(small) == [], path
+
+
+def test_what_a_call_cost_is_seen_on_a_phone(stage: Stage, page: Tab) -> None:
+    """When, which model, how it ended and what it cost stand side by side, without scrolling."""
+    page.resize(390, 844)
+    page.open(f"{stage.url}/requests")
+    page.until(FIRST_CALL)
+    heads = "[...document.querySelectorAll('.calls thead th')].filter((e) => e.offsetParent)"
+    shown = page.run(f"{heads}.map((e) => [e.textContent, e.getBoundingClientRect().right])")
+    assert [name for name, _ in shown] == ["Began", "Model", "Outcome", "Time", "Cost"]
+    assert max(right for _, right in shown) <= 390
+
+
+def test_an_unknown_path_leads_home(stage: Stage, page: Tab) -> None:
+    """It is a page with a link, not a program's answer."""
+    page.open(f"{stage.url}/nowhere")
+    page.shows("There is no such page.")
+    page.click("a[href='/']")
+    page.shows("Net saved")
+
+
 def test_a_dead_ledger_is_told_and_comes_back(stage: Stage, page: Tab) -> None:
     """While the ledger cannot be read the page says so in the figures' place, and recovers by itself."""
     ledger = stage.gateway.state / "ledger.sqlite"
@@ -235,7 +417,7 @@ def test_a_key_is_made_shown_once_and_revoked(stage: Stage, page: Tab) -> None:
     assert secret.startswith("sk-sluice-")
     page.shows("living")
     page.dialogs.clear()
-    page.click(".scroll table button")
+    page.click(".scroll tbody button")
     page.shows("revoked")
     assert len(page.dialogs) == 1
     page.click("#pages a[href='/']")

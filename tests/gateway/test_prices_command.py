@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.money.published import installed
-from gateway.money.table import FILE, Table, read
+from gateway.money.table import FILE, Book, Table, read, written
 from gateway.prices_command import prices_app
 
 
@@ -18,6 +19,16 @@ def run(*words: str, state: Path) -> tuple[int, str]:
     """Run a command on a state folder: its exit status and all it said."""
     result = CliRunner().invoke(prices_app, [*words, "--state", str(state)], env={"COLUMNS": "200"})
     return result.exit_code, result.output
+
+
+def update(*words: str, state: Path) -> tuple[int, str]:
+    """Have a table of just what is published."""
+    return run("update", "--prune", "--force", *words, state=state)
+
+
+def in_force(state: Path, source: str, *models: str) -> None:
+    """Put a table into the state folder that is newer than any."""
+    (state / FILE).write_bytes(written(Book("2099-01-01", source, {f"openai/{name}": {"input": 7} for name in models})))
 
 
 def raw(cost: float = 1e-6, **fields: Any) -> dict[str, Any]:
@@ -59,8 +70,73 @@ def test_update_says_what_changed(tmp_path: Path) -> None:
     status, said = update("--from", published(tmp_path, b=raw(), c=raw(3e-6, **flex), d=raw()), state=tmp_path)
     assert status == 0
     assert "  openai/c: input 1 -> 3, other tiers\n" in said
-    assert "1 added, 1 changed, 1 removed, 0 refused." in said
+    assert "1 added, 1 changed, 1 removed, 0 not published there and kept, 0 refused." in said
     assert "3 models' prices from published.json" in said
+
+
+def test_an_update_keeps_what_it_does_not_know(tmp_path: Path) -> None:
+    """A file of one row once replaced the whole table: now the other rows stay, unless they are to be pruned."""
+    in_force(tmp_path, "litellm 1.90.0", *"abcde")
+    status, said = run("update", "--from", published(tmp_path, a=raw(), f=raw()), state=tmp_path)
+    assert status == 0
+    assert "1 added, 1 changed, 0 removed, 4 not published there and kept, 0 refused." in said
+    made = read(tmp_path / FILE)
+    assert list(made.rows) == [f"openai/{name}" for name in "abcdef"]
+    assert (made.rows["openai/a"]["input"], made.rows["openai/b"]["input"]) == (1, 7)
+    assert made.source == "published.json, the rest from litellm 1.90.0"
+
+
+@pytest.mark.parametrize(("left", "status"), [("abcd", 0), ("abc", 1)])
+def test_pruning_much_is_refused(tmp_path: Path, left: str, status: int) -> None:
+    """More than a fifth of the models is not removed, for the source is likely the wrong one; --force does it."""
+    in_force(tmp_path, "litellm 1.90.0", *"abcde")
+    before = (tmp_path / FILE).read_bytes()
+    file = published(tmp_path, **{name: raw() for name in left})
+    found, said = run("update", "--prune", "--from", file, state=tmp_path)
+    assert found == status
+    assert ("published.json lacks 2 of 5 models of the table in force; the table stays as it was." in said) == bool(
+        status
+    )
+    assert ((tmp_path / FILE).read_bytes() == before) == bool(status)
+    assert update("--from", file, state=tmp_path)[0] == 0
+    assert len(read(tmp_path / FILE).rows) == len(left)
+
+
+def test_an_older_litellm_is_refused(tmp_path: Path) -> None:
+    """An old litellm's prices once overrode newer ones under today's date; --force takes them all the same."""
+    source = installed()
+    if source is None:
+        pytest.skip("litellm is not installed")
+    for newer in ("litellm 999.1.0", "published.json, the rest from litellm 999.0"):
+        in_force(tmp_path, newer, "a")
+        status, said = run("update", state=tmp_path)
+        assert status == 1
+        assert f"litellm {source[1]} is older than the table in force, which is from {newer}; the table stays" in said
+        assert read(tmp_path / FILE).source == newer
+    for older in ("litellm 0.9.10", f"litellm {source[1]}", "published.json"):
+        in_force(tmp_path, older, "a")
+        assert run("update", state=tmp_path)[0] == 0
+    in_force(tmp_path, "litellm 999.1.0", "a")
+    assert run("update", "--force", state=tmp_path)[0] == 0
+    assert read(tmp_path / FILE).source == f"litellm {source[1]}"
+
+
+def test_what_ships_newer_is_what_is_kept(tmp_path: Path) -> None:
+    """An old table in the state folder is not in force, so it is the shipped one whose rows stay."""
+    (tmp_path / FILE).write_bytes(written(Book("2001-01-01", "litellm 0.1", {"openai/old": {"input": 1}})))
+    assert run("update", "--from", published(tmp_path, new=raw()), state=tmp_path)[0] == 0
+    rows = read(tmp_path / FILE).rows
+    assert rows.keys() == {*Table().book.rows, "openai/new"}
+
+
+def test_the_table_is_its_owners(tmp_path: Path) -> None:
+    """In the state folder the table is 0600 as all files there, whatever it was; elsewhere everybody may read it."""
+    (tmp_path / FILE).write_text("{}")
+    (tmp_path / FILE).chmod(0o644)
+    update("--from", published(tmp_path, a=raw()), state=tmp_path)
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
+    update("--from", published(tmp_path, a=raw()), "--table", str(tmp_path / "t" / "t.json"), state=tmp_path)
+    assert stat.S_IMODE((tmp_path / "t" / "t.json").stat().st_mode) == 0o644
 
 
 def test_update_lists_what_it_refuses(tmp_path: Path) -> None:

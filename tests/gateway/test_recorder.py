@@ -40,14 +40,16 @@ async def calls(g: Served, until: asyncio.Event) -> list[str]:
 
 
 async def killed_now_and_then(g: Served, times: int) -> None:
-    """Kill the recorder so often, each time when it is up."""
+    """Kill the recorder so often, each time when another one is up."""
+    killed: int | None = None
     for _ in range(times):
         until = monotonic() + LONG
-        while (pid := recorder(g)) is None:
+        while (pid := recorder(g)) is None or pid == killed:
             assert monotonic() < until
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.8)
         os.kill(pid, signal.SIGKILL)
+        killed = pid
 
 
 class Mountain(Taking):

@@ -103,7 +103,11 @@ def test_too_many_prices(tmp_path: Path) -> None:
 def test_stars_of_a_glob(tmp_path: Path, glob: str, is_fine: bool) -> None:  # noqa: FBT001 - a column of the table
     """A glob has at most 8 stars; one more is refused with its line, once."""
     found = problems(tmp_path, TEXT.format(f"'{glob}': {{input: 1}}"))
-    assert found == ([] if is_fine else [f"5: upstreams.local.prices.{glob[:60]}{'...' * (len(glob) > 60)}: a glob has at most 8 `*`"])
+    assert found == (
+        []
+        if is_fine
+        else [f"5: upstreams.local.prices.{glob[:60]}{'...' * (len(glob) > 60)}: a glob has at most 8 `*`"]
+    )
 
 
 def test_many_globs_that_nearly_cover_each_other(tmp_path: Path) -> None:

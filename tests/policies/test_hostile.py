@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 import pytest
 
 from policies.model import Part, Policy
-from tests.policies.files import problems
+from tests.policies.files import SMALL, problems
 
 GOOD: dict[str, Any] = {
     "upstreams": {"local": {"url": "http://127.0.0.1:8000/v1"}},
@@ -149,3 +149,9 @@ def test_thousands_of_prices(tmp_path: Path) -> None:
     start = time.process_time()
     problems(tmp_path, text)
     assert time.process_time() - start < 40
+
+
+@pytest.mark.parametrize("key", ["gateway_usd_per_hour: 1_0", "records: 10_000"])
+def test_numbers_are_plainly_written(key: str, tmp_path: Path) -> None:
+    """A number with an underscore is more likely a slip than meant, and YAML's readers do not agree on it."""
+    assert "a number has no `_`" in "".join(problems(tmp_path, f"{SMALL}ledger: {{{key}}}\n"))

@@ -41,7 +41,7 @@ class Calls(Protocol):
         """Sums, series and tops over the calls."""
 
     def search(self, query: Query, order: Order, limit: int, before: int | None) -> list[Json]:
-        """Calls without their stories; `before` is the `seq` of the last one already seen, for the newest only."""
+        """Calls without their stories; `before` is the `seq` of the last one already seen."""
 
     def one(self, id: str) -> Json | None:  # noqa: A002 - the record's name for it
         """One call with its story and, where a policy recorded it, its content."""
@@ -64,25 +64,46 @@ class Policies(Protocol):
     """The policy in force and those before it."""
 
     def state(self) -> Json:
-        """The file, and by which version each worker serves."""
+        """The file, by which version each worker serves, and how the file differs from what is in force.
+
+        `differs` is None where nothing is in force; `drift` is a unified difference, from what is in force to the file.
+        """
 
     def versions(self) -> list[Json]:
         """Every version kept, the newest first."""
 
+    def text(self, version: str) -> str:
+        """The file as it was at a version, by its id or its name, without secrets."""
+
     def difference(self, older: str, newer: str) -> str:
-        """What changed between two versions, as a unified difference."""
+        """What changed between two versions, by their ids or names, as a unified difference."""
 
     def restore(self, version: str) -> None:
         """Write this version into the policy file, from where every worker takes it up."""
+
+    def name(self, version: str, name: str) -> None:
+        """Give a version a name; "" takes it away."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOrder:
+    """What a new key is to be, as somebody wrote it."""
+
+    name: str
+    tenant: str
+    team: str = ""
+    models: tuple[str, ...] = ()  # globs; empty: all of them
+    tags: tuple[str, ...] = ()
+    expires_in: str = ""  # "30d", or seconds; "" is never
 
 
 class Keys(Protocol):
     """Virtual keys."""
 
-    def list(self) -> list[Json]:
-        """Every key, without its secret."""
+    def list(self) -> Json:
+        """`keys`: every key of the policy and every issued one, without their secrets; `trouble` with the store."""
 
-    def create(self, name: str, tenant: str, team: str, models: tuple[str, ...]) -> str:
+    def create(self, order: KeyOrder) -> str:
         """A new key's secret, which is shown this once."""
 
     def revoke(self, name: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import hashlib
+from dataclasses import dataclass
 
 import dash_mantine_components as dmc
+import orjson
 from dash import dcc, html
+from dash.development.base_component import Component
 
 from gateway.admin.dashboard.address import CALL, CUSTOM, PAGES, RANGE_NAMES, View, field_time
 from gateway.admin.dashboard.parts import Part, code, link, notice, wild
@@ -13,24 +16,20 @@ from gateway.admin.dashboard.parts import Part, code, link, notice, wild
 TIMELESS = ("/upstreams", "/policy", "/keys")  # pages that show what is now
 
 
-class Shown(Protocol):
-    """A page that was made."""
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A page's head and body, what a screen reader hears of it, and whether it failed."""
 
-    @property
-    def head(self) -> Part:
-        """What the reader sets."""
-
-    @property
-    def page(self) -> Part:
-        """What is renewed."""
-
-    @property
-    def said(self) -> str:
-        """What a screen reader hears."""
+    head: Part
+    page: Part
+    said: str
+    failed: bool = False
 
     @property
     def mark(self) -> str:
-        """Tells one body from another."""
+        """Tells one body from another: while it stays the same nothing on the screen need move."""
+        body = orjson.dumps(self.page, default=Component.to_plotly_json)
+        return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
 LOST = (
@@ -39,7 +38,7 @@ LOST = (
 )
 
 
-def frame(shown: Shown, pages: Part, path: str, search: str) -> Part:
+def frame(shown: Rendered, pages: Part, path: str, search: str) -> Part:
     """The whole layout, with the first page in it, which is the one at this address: it is not asked for again."""
     inside = [
         html.A("To the page's content", href="#main", className="skip"),

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-from plotly.io.json import to_json_plotly
+from dataclasses import replace
 
 from gateway.admin.dashboard import frame
 from gateway.admin.dashboard.address import PAGES, View
 from gateway.admin.dashboard.data import Json, Source
+from gateway.admin.dashboard.frame import Rendered
 from gateway.admin.dashboard.pages import call, calls, keys, overview, policy, profile, upstreams
 from gateway.admin.dashboard.parts import Part, link, notice
 from gateway.errors import GatewayError
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A page's head and body, what a screen reader hears of it, and whether it failed."""
-
-    head: Part
-    page: Part
-    said: str
-    failed: bool = False
-
-    @property
-    def mark(self) -> str:
-        """Tells one body from another: while it stays the same nothing on the screen need move."""
-        return hashlib.blake2b(to_json_plotly(self.page).encode(), digest_size=12).hexdigest()
 
 
 def render(view: View, source: Source, hello: str) -> Rendered:
@@ -90,21 +73,21 @@ def _upstreams(view: View, title: str, source: Source, hello: str) -> Rendered: 
 
 def _policy(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
     state, versions = source.policies.state(), source.policies.versions()
-    refused, difference = _difference(view, source)
-    body = [*refused, *policy.policy(view, state, versions, difference)]
-    return Rendered(*frame.page(view, title, body), policy.said(state))
+    refused, asked = _asked(view, source)
+    body = [*refused, *policy.policy(view, state, versions, **asked)]
+    return Rendered(*frame.page(view, title, body, tools=policy.tools(view, versions)), policy.said(state))
 
 
-def _difference(view: View, source: Source) -> tuple[list[Part], str | None]:
-    """What differs between the versions that the URL names, or why that cannot be said, beside all the rest."""
+def _asked(view: View, source: Source) -> tuple[list[Part], dict[str, str]]:
+    """The difference or the text that the URL names, or why there is none, beside all the rest."""
     older, newer = view.given.get("older"), view.given.get("newer")
-    if not older or not newer:
-        return [], None
     try:
-        return [], source.policies.difference(older, newer)
+        if older and newer:
+            return [], {"difference": source.policies.difference(older, newer)}
+        return [], {"text": source.policies.text(newer)} if newer else {}
     except GatewayError as failure:
         text = [failure.message, " ", link("Close", view.link(older=None, newer=None))]
-        return [notice("These versions cannot be compared.", text, "bad", is_alert=True)], None
+        return [notice("This version cannot be shown.", text, "bad", is_alert=True)], {}
 
 
 def _profile(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
@@ -116,7 +99,7 @@ def _keys(view: View, title: str, source: Source, hello: str) -> Rendered:
     if source.keys is None:
         return _nowhere(view, title, source, hello)
     found = source.keys.list()
-    return Rendered(*frame.page(view, title, keys.keys(view, found)), keys.said(found))
+    return Rendered(*frame.page(view, title, keys.keys(view, found), tools=keys.form()), keys.said(found))
 
 
 def _nowhere(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001

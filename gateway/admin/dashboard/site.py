@@ -6,8 +6,9 @@ list of callbacks and its callbacks are reached from here, under the routes that
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.admin.dashboard import doing
-from gateway.admin.dashboard.address import CALL, PAGES, view
+from gateway.admin.dashboard.address import CALL, PAGES, View, view
 from gateway.admin.dashboard.bundles import Bundles, own_link
+from gateway.admin.dashboard.calling import is_call
 from gateway.admin.dashboard.data import Source
 from gateway.admin.dashboard.export import export
-from gateway.admin.dashboard.frame import frame
-from gateway.admin.dashboard.render import Rendered, render
+from gateway.admin.dashboard.frame import Rendered, frame, pages
+from gateway.admin.dashboard.render import render
+from gateway.admin.guard import BODY_BYTES
+from gateway.admin.sending import body_of, refuse, replayed
+from gateway.errors import BadRequest, GatewayError
+
+_log = logging.getLogger(__name__)
 
 HELLO = "curl http://127.0.0.1:8080/v1/models"
 _UNUSED = ("/dash_table/", "/polyfill@", "/dash-ws-worker")  # bundles that no page of ours needs
@@ -50,6 +58,7 @@ _INDEX = """<!doctype html>
 <noscript><p>The dashboard needs JavaScript. The same figures are under <a href="/api">/api</a>.</p></noscript>
 {%config%}
 {%scripts%}
+<script src="KEEPING"></script>
 <script src="SCRIPT"></script>
 {%renderer%}
 </body>
@@ -119,7 +128,7 @@ class Site:
             Route("/_dash-component-suites/{package}/{path:path}", self._bundles.answer, methods=["GET"]),
             Route("/_dash-layout", _Inner(inner), methods=["GET"]),
             Route("/_dash-dependencies", _Inner(inner), methods=["GET"]),
-            Route("/_dash-update-component", _Inner(inner), methods=["POST"]),
+            Route("/_dash-update-component", _Inner(inner, self._dash.callback_map), methods=["POST"]),
             Route("/export/{name}.csv", partial(export, self._source, self._clock), methods=["GET"]),
         ]
 
@@ -130,16 +139,22 @@ class Site:
         """The frame with the page in it that the browser says it is at."""
         asked = self._dash.backend.request_adapter().args if self._dash.backend.has_request_context() else {}
         path, search = asked.get("at", "/"), asked.get("search", "")
-        shown = self._shown(path, search, asked.get("zone", ""))
-        return frame(shown.head, shown.page, shown.said, path, search, has_keys=self._source.keys is not None)
+        at = view(path, search, self._clock(), asked.get("zone", ""))
+        return frame(render(at, self._source, self._hello), self._pages(at), path, search)
 
-    def _shown(self, path: str, search: str, zone: str) -> Rendered:
-        return render(view(path, search, self._clock(), zone), self._source, self._hello)
+    def _made(self, at: View) -> tuple[Rendered, str]:
+        shown = render(at, self._source, self._hello)
+        return shown, shown.mark
+
+    def _pages(self, at: View) -> Any:
+        return pages(at, has_keys=self._source.keys is not None)
 
     def _listen(self) -> None:
         @self._dash.callback(
+            Output("pages", "children"),
             Output("head", "children"),
             Output("page", "children"),
+            Output("seen", "data"),
             Output("said", "children"),
             Output("told", "children", allow_duplicate=True),
             Input("url", "pathname"),
@@ -147,40 +162,78 @@ class Site:
             Input("tick", "data"),
             Input("done", "data"),
             State("zone", "data"),
+            State("seen", "data"),
             prevent_initial_call=True,
         )
-        async def _show(path: str, search: str, _tick: Any, _done: Any, zone: str | None) -> tuple[Any, ...]:
+        async def _show(path: Any, search: Any, _tick: Any, _done: Any, zone: Any, seen: Any) -> tuple[Any, ...]:
             by = {given["prop_id"].partition(".")[0] for given in dash.ctx.triggered}
-            shown = await run_in_threadpool(self._shown, path or "/", search or "", zone or "")
-            # A renewal leaves alone what the reader set or half typed in the head; a screen reader hears of a new page
-            # and of a failure; what came of a deed stays until the reader goes elsewhere.
-            is_new = "url" in by
-            return (
-                shown.head if is_new else dash.no_update,
-                shown.page,
-                shown.said if by != {"tick"} or shown.failed else dash.no_update,
-                None if is_new else dash.no_update,
-            )
+            at = view(_text(path) or "/", _text(search), self._clock(), _text(zone))
+            shown, mark = await run_in_threadpool(self._made, at)
+            return self._told(at, shown, mark, by, seen)
 
         self._dash.clientside_callback(  # type: ignore[no-untyped-call]
             dash.ClientsideFunction("sluice", "zone"), Output("zone", "data"), Input("url", "id")
         )
         doing.listen(self._dash, self._source)
 
+    def _told(self, at: View, shown: Rendered, mark: str, by: set[str], seen: Any) -> tuple[Any, ...]:
+        """What of a page is sent.
+
+        A renewal leaves alone what the reader set or half typed in the head, and a body that is as it was; a screen
+        reader hears of a new page and of a failure; what came of a deed stays until the reader goes elsewhere.
+        """
+        is_new, is_same, same = "url" in by, mark == seen, dash.no_update
+        return (
+            self._pages(at) if is_new else same,
+            shown.head if is_new else same,
+            same if is_same and not is_new else shown.page,
+            same if is_same else mark,
+            shown.said if by != {"tick"} or (shown.failed and not is_same) else same,
+            None if is_new else same,
+        )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
 
 class _Inner:
     """Dash's application behind one route of ours. A class, for Starlette takes a function for an endpoint."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, callbacks: Mapping[str, Any] | None = None) -> None:
+        """`callbacks` are those that a body may call; without them there is no body."""
         self._app = app
+        self._callbacks = callbacks
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._callbacks is not None:
+            body = await body_of(receive, BODY_BYTES)
+            if body is None or not is_call(body, self._callbacks):
+                await refuse(BadRequest("This is no call of a part of the dashboard."), scope["path"], send)
+                return
+            receive = replayed(body, receive)
+        await self._app(scope, receive, _in_our_words(send))
+
+
+def _in_our_words(send: Send) -> Send:
+    """Send a failure of Dash in our envelope, not in its own."""
+    is_failed = False
+
+    async def wrapped(message: Message) -> None:
+        nonlocal is_failed
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            is_failed = True
+            told = GatewayError("The admin plane failed at this; its log says why.")
+            await refuse(told, "/_", send)
+        elif not is_failed:
+            await send(message)
+
+    return wrapped
 
 
 def _site(layout: Callable[[], Any]) -> _Site:
     index = _INDEX.replace("START", own_link("start.js")).replace("STYLE", own_link("dashboard.css"))
-    index = index.replace("SCRIPT", own_link("dashboard.js"))
+    index = index.replace("SCRIPT", own_link("dashboard.js")).replace("KEEPING", own_link("keeping.js"))
     index = index.replace("CHARTS", f"/_dash-component-suites/dash_mantine_components/{_CHARTS}")
     site = _Site(
         "sluice",
@@ -192,9 +245,16 @@ def _site(layout: Callable[[], Any]) -> _Site:
         title="Sluice",
         add_log_handler=False,
         suppress_callback_exceptions=True,
+        on_error=_failed,
     )
     site.layout = layout
     return site
+
+
+def _failed(error: Exception) -> None:
+    """Log what Dash would keep to itself."""
+    _log.error("a callback of the dashboard failed", exc_info=error)
+    raise error
 
 
 def install(app: FastAPI, site: Site) -> None:

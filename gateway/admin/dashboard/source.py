@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
-
-from pydantic import ValidationError
+from typing import Any, cast
 
 from gateway.admin.dashboard.data import Json, Order, Query, Source
+from gateway.admin.dashboard.keyring import IssuedKeys, Opened
 from gateway.admin.workers import engines, living, policy_of, read_workers, upstreams_of
-from gateway.errors import BadRequest, GatewayError
-from gateway.keys.changes import add, by_age, revoke
-from gateway.keys.record import issue, new_secret
-from gateway.keys.store import KeyStore
+from gateway.errors import GatewayError
 from gateway.ledger.filters import Filters
 from gateway.ledger.profile import By
 from gateway.ledger.reader import LedgerReader
@@ -26,10 +20,10 @@ from gateway.state import State
 from policies.difference import difference
 from policies.history import History, HistoryError
 from policies.loader import PolicyError
+from policies.model import Key
 from policies.shown import shown
 
 POLICY_BYTES = 1_000_000
-Opened = Callable[[], AbstractAsyncContextManager[KeyStore]]
 
 
 class HistoryFailed(GatewayError):
@@ -101,96 +95,89 @@ class PolicyHistory:
     clock: Callable[[], float] = time.time
 
     def state(self) -> Json:
-        """The file as it stands, and each worker's version."""
+        """The file as it stands, each worker's version, and how the file differs from what is in force."""
         now = self.clock()
         workers = [policy_of(snapshot, now) for snapshot in read_workers(self.state_dir)]
-        return {"file": self.file.name, "workers": workers, **_text(self.file)}
+        text, error = _text(self.file)
+        told = {"text": None if text is None else shown(text), "error": error}
+        return {"file": self.file.name, "workers": workers, **told, **self._drift(text)}
+
+    def _drift(self, text: str | None) -> Json:
+        """A history that cannot be read is told where its versions should stand."""
+        try:
+            kept = next((version.version for version in self.history.list() if version.is_in_force), None)
+            before = None if kept is None else self.history.text(kept)
+        except (HistoryError, OSError):
+            before = None
+        if before is None or kept is None:
+            return {"differs": None, "drift": ""}
+        changed = "" if text is None else difference(shown(before), shown(text), kept, self.file.name)
+        return {"differs": before != text, "drift": changed}
 
     def versions(self) -> list[Json]:
         """Every version kept."""
         return [asdict(version) for version in _had(self.history.list)]
 
+    def text(self, version: str) -> str:
+        """As it may be shown."""
+        return shown(self._kept(version))
+
     def difference(self, older: str, newer: str) -> str:
         """Between two texts as they may be shown."""
-        before, after = (shown(_had(partial(self.history.text, version))) for version in (older, newer))
-        return difference(before, after, older, newer)
+        return difference(self.text(older), self.text(newer), older, newer)
+
+    def _kept(self, said: str) -> str:
+        return str(_had(partial(self.history.text, self._found(said)), f"'{said}'"))
+
+    def _found(self, said: str) -> str:
+        return str(_had(partial(self.history.find, said), f"'{said}'"))
 
     def restore(self, version: str) -> None:
         """Into the file, if it would load here; the workers notice that as they notice any edit."""
+        found = self._found(version)
         try:
-            self.check(_had(partial(self.history.text, version)))
+            self.check(self._kept(found))
         except PolicyError as failure:
             raise HistoryFailed(f"This version does not load here: {failure}") from failure
-        _had(partial(self.history.restore, version, self.file))
+        _had(partial(self.history.restore, found, self.file))
+
+    def name(self, version: str, name: str) -> None:
+        """From now on; a version that has a name is never dropped."""
+        _had(partial(self.history.name, self._found(version), name))
 
 
-def _had(asked: Callable[[], Any]) -> Any:
+def _had(asked: Callable[[], Any], about: str = "") -> Any:
     try:
         return asked()
     except (HistoryError, OSError) as failure:
-        raise HistoryFailed(f"The history of the policy cannot do this: {failure}.") from failure
+        what = f" ({about})" if about else ""
+        raise HistoryFailed(f"The history of the policy cannot do this: {failure}{what}.") from failure
 
 
-def _text(path: Path) -> Json:
+def _text(path: Path) -> tuple[str | None, str | None]:
+    """The policy file, or why it cannot be read."""
     try:
         with path.open("rb") as file:
-            return {"text": shown(file.read(POLICY_BYTES).decode("utf-8", "replace")), "error": None}
+            return file.read(POLICY_BYTES).decode("utf-8", "replace"), None
     except OSError as failure:
-        return {"text": None, "error": f"The policy file cannot be read: {failure.strerror}."}
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedKeys:
-    """Keys in their store. Its work is awaited in a loop of its own: pages are made in threads."""
-
-    opened: Opened
-    clock: Callable[[], float] = time.time
-
-    def list(self) -> list[Json]:
-        """Every issued key."""
-        now = self.clock()
-        return [_key(key, key.state(now)) for key in by_age(asyncio.run(self._load()))]
-
-    def create(self, name: str, tenant: str, team: str, models: tuple[str, ...]) -> str:
-        """A new key's secret. Raises BadRequest for what no key can be."""
-        secret, now = new_secret(), self.clock()
-        try:
-            key = issue(secret, now, name=name, tenant=tenant, team=team or None, models=models)
-        except ValidationError as failure:
-            first = failure.errors()[0]
-            raise BadRequest(f"{first['loc'][0]}: {first['msg']}.") from failure
-        asyncio.run(self._change(add(key, now)))
-        return secret
-
-    def revoke(self, name: str) -> None:
-        """End it."""
-        asyncio.run(self._change(revoke(name, self.clock())))
-
-    async def _load(self) -> Iterable[Any]:
-        async with self.opened() as store:
-            return (await store.load()).records.values()
-
-    async def _change(self, decide: Any) -> None:
-        async with self.opened() as store:
-            await store.change(decide)
-
-
-class _Kept(Protocol):
-    def model_dump(self, *, include: set[str]) -> Json: ...
-
-
-def _key(key: _Kept, state: str) -> Json:
-    names = {"name", "prefix", "tenant", "team", "models", "created", "expires"}
-    return {**key.model_dump(include=names), "state": state}
+        return None, f"The policy file cannot be read: {failure.strerror}."
 
 
 def source_of(
-    state: State, policy: Path, history: History, check: Callable[[str], object], opened_keys: Opened | None
+    state: State,
+    policy: Path,
+    history: History,
+    check: Callable[[str], object],
+    opened_keys: Opened | None,
+    policy_keys: Callable[[], Sequence[Key]] = tuple,
 ) -> Source:
-    """Everything the dashboard reads, over one state directory and one policy file; no keys page without keys."""
+    """Everything the dashboard reads, over one state directory and one policy file; no keys page without keys.
+
+    `policy_keys` tells the keys of the policy in force.
+    """
     return Source(
         LedgerCalls(LedgerReader(state.ledger)),
         WorkersFleet(state),
         PolicyHistory(state, policy, history, check),
-        IssuedKeys(opened_keys) if opened_keys else None,
+        IssuedKeys(opened_keys, policy_keys) if opened_keys else None,
     )

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-BYTES_PER_TOKEN = 4  # a common estimate for English; marked as one wherever it is used
 _SPOKEN = (
     "content",
     "reasoning_content",

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 
@@ -80,6 +81,7 @@ class Exchange(httpx.AsyncBaseTransport):
         self._heard = heard
         self._response: httpx.Response | None = None
         self.asked = False
+        self.is_sent = False  # the request has gone out: from now on the provider may be at work on it
         self.status: int | None = None
         self.headers: httpx.Headers = httpx.Headers()
         self.said = b""  # the body of an error, as far as it was read
@@ -93,14 +95,20 @@ class Exchange(httpx.AsyncBaseTransport):
         self.asked = True
         request.headers["accept-encoding"] = "identity"
         request.extensions["timeout"] = self._timeouts
+        request.extensions["trace"] = self._see_step
         try:
             response = await self._pool.handle_async_request(request)
         except httpx.TransportError as error:
             self.fault = _fault_of(error)
             raise httpx.ReadError(self.fault) from error
+        self.is_sent = True
         self._response, self.status, self.headers = response, response.status_code, response.headers
         self._heard()
         return httpx.Response(response.status_code, headers=response.headers, stream=_Body(self, response))
+
+    async def _see_step(self, step: str, _: Any) -> None:
+        if step.endswith(".send_request_headers.complete"):
+            self.is_sent = True
 
     @property
     def is_stream(self) -> bool:

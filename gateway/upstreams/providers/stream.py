@@ -13,6 +13,7 @@ from gateway import sse
 from gateway.call import Call
 from gateway.errors import envelope
 from gateway.trace import Attempt, Extra, Usage
+from gateway.upstreams.estimates import completed, prompt_tokens, tokens_in
 from gateway.upstreams.providers import answer as answers
 from gateway.upstreams.providers.exchange import Exchange, Patience
 from gateway.upstreams.providers.faults import IncompleteError, Verdict
@@ -100,9 +101,10 @@ class ProviderStream:
 
     def _frame(self, chunk: dict[str, Any]) -> bytes:
         usage = usage_of(chunk)
-        if usage is None:
+        if usage is not None:
+            self._attempt.usage = self._as_told(usage)
+        elif not isinstance(chunk.get("usage"), dict):
             return sse.event(orjson.dumps(chunk))
-        self._attempt.usage = self._as_told(usage)
         if not answers.is_said(chunk):
             # The last thing the library has to say. Asked once more it would only start its log handlers.
             self._over = self._finished
@@ -150,7 +152,9 @@ class ProviderStream:
     def _settle(self) -> None:
         attempt = self._attempt
         attempt.ended = attempt.ended or asyncio.get_running_loop().time()
-        if attempt.usage is None and self._exchange.status in (None, 200):
-            told = self._told_usage() or Usage(prompt=len(self._call.body) // answers.BYTES_PER_TOKEN)
-            spoken = -(-self._said // answers.BYTES_PER_TOKEN)
+        spoken = tokens_in(self._said)
+        if attempt.usage is not None:
+            attempt.usage = completed(self._call, attempt.usage, spoken)
+        elif self._exchange.status in (None, 200):
+            told = self._told_usage() or Usage(prompt=prompt_tokens(self._call.body))
             attempt.usage = replace(told, completion=max(told.completion, spoken), estimated=True)

@@ -27,6 +27,7 @@ import orjson
 from gateway.call import Call, Reply
 from gateway.errors import DeadlinePassed, GatewayError, UpstreamFailed, envelope
 from gateway.trace import Attempt
+from gateway.upstreams.estimates import of_answer, of_part
 from gateway.upstreams.providers import answer as answers
 from gateway.upstreams.providers import library, request
 from gateway.upstreams.providers.exchange import Exchange, Patience
@@ -59,6 +60,7 @@ WIRED = frozenset(  # held to it by the tests
 WIRED_EMBEDDINGS = frozenset({"bedrock", "cohere", "jina_ai", "voyage"})
 _LIMITS = httpx.Limits(max_connections=1024, max_keepalive_connections=64, keepalive_expiry=IDLE_CONNECTION_SECONDS)
 warm_up = library.warm_up  # for whoever imports this module off the event loop; the first call is slow without it
+_UNTOLD = ("deadline", "stall", "cut", "timeout")  # ends after which nobody tells what a provider has done
 _JSON = {"content-type": "application/json"}
 _EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 
@@ -104,8 +106,12 @@ class ProviderUpstream:
             return await self._plain(call, keywords, attempt, patience)
         except Exception as error:  # noqa: BLE001 - the library raises anything; it becomes an error of ours
             await exchange.abort()
-            return self._end(attempt, judge(error, exchange, patience))
+            verdict = judge(error, exchange, patience)
+            if verdict.fault in _UNTOLD:
+                self._count(call, attempt, exchange)
+            return self._end(attempt, verdict)
         except BaseException:
+            self._count(call, attempt, exchange)
             await exchange.abort()  # the client left: the provider must stop at once
             raise
         finally:
@@ -123,6 +129,12 @@ class ProviderUpstream:
 
     def _is_wired(self, endpoint: str) -> bool:
         return self._provider in (WIRED_EMBEDDINGS if endpoint == "embeddings" else WIRED)
+
+    def _count(self, call: Call, attempt: Attempt, exchange: Exchange) -> None:
+        """Estimate what a provider did that was cut off. Of the library's own connections it is not known: it did."""
+        is_sent = exchange.is_sent or not self._is_wired(call.endpoint)
+        if is_sent and attempt.usage is None and (exchange.status or 200) < 300:
+            attempt.usage = of_part(call, 0 if call.wants_stream else exchange.got)
 
     def _patience(self, call: Call) -> Patience:
         limits = self._settings.timeouts
@@ -143,10 +155,11 @@ class ProviderUpstream:
     async def _plain(self, call: Call, keywords: dict[str, Any], attempt: Attempt, patience: Patience) -> Reply:
         async with patience.wait():
             answer = answers.document(await library.ask(call.endpoint, keywords))
+        attempt.usage = usage_of(answer)  # before it is judged: what is refused was paid for
         if not answers.is_answer(answer, call.endpoint):
             raise IncompleteError
         attempt.first_byte = attempt.ended = asyncio.get_running_loop().time()
-        attempt.usage = usage_of(answer)
+        attempt.usage = of_answer(call, attempt.usage, answer)
         if call.json.get("encoding_format") == "base64" and call.endpoint == "embeddings":
             answer = answers.with_base64(answer)
         return Reply(200, dict(_JSON), orjson.dumps(answer))

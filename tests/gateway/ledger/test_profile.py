@@ -10,7 +10,7 @@ from gateway.ledger.profile import profile
 from gateway.ledger.reader import LedgerReader
 from gateway.ledger.rows import row
 from gateway.ledger.store import Store
-from gateway.trace import Bill, Trace
+from gateway.trace import Bill, Trace, Usage
 from tests.gateway.ledger.traces import answered, refused
 
 SINCE, UNTIL = 1_799_999_000.0, 1_800_009_000.0
@@ -63,6 +63,15 @@ def test_calls_that_went_wrong_have_no_speed(tmp_path: Path) -> None:
         None,
         None,
     )
+
+
+def test_answers_without_tokens_have_no_speed(tmp_path: Path) -> None:
+    """Embeddings write nothing: that is no speed of 0."""
+    call = answered("a")
+    assert call.attempts[-1].usage is not None
+    call.usage = call.attempts[-1].usage = Usage(100, 0)
+    (found,) = ledger(tmp_path, call).profile(SINCE, UNTIL)
+    assert found["output_tokens_per_s"] is None
 
 
 def test_many_calls_are_sampled_and_it_says_so(tmp_path: Path) -> None:

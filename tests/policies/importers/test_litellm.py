@@ -207,7 +207,7 @@ EMBEDDING = {**entry("emb", "openai/text-embedding-3-small"), "model_info": {"mo
     ],
 )
 def test_a_fallback_of_every_model(fallbacks: dict[str, Any], where: str) -> None:
-    """Chat was put behind embeddings, which then served everything: now it stands behind chat only, and that is told."""
+    """Chat was put behind embeddings, which then served everything; now it stands behind chat only, which is told."""
     models = [entry("a"), entry("b", "openai/gpt-4.1"), EMBEDDING]
     policy = policy_of(*models, router_settings=fallbacks)
     assert [target.model for target in policy.models["a"].targets] == ["gpt-4o", "gpt-4.1"]
@@ -222,7 +222,7 @@ def test_a_fallback_of_every_model(fallbacks: dict[str, Any], where: str) -> Non
 
 
 def test_a_fallback_of_another_mode() -> None:
-    """A fallback that could not answer is left out with a note; one that says nothing of its mode changes no model's."""
+    """What could not answer is left out with a note; a fallback that says nothing of its mode changes no model's."""
     chat = {**entry("a"), "model_info": {"mode": "chat"}}
     router = {"fallbacks": [{"emb": ["a"]}, {"a": ["b"]}]}
     models = [chat, entry("b", "openai/gpt-4.1"), EMBEDDING]
@@ -230,7 +230,8 @@ def test_a_fallback_of_another_mode() -> None:
     assert (policy.models["emb"].serves, len(policy.models["emb"].targets)) == (["embeddings"], 1)
     assert (policy.models["a"].serves, len(policy.models["a"].targets)) == (["chat", "completions"], 2)
     assert [note for note in notes(*models, router_settings=router) if "fallback" in note] == [
-        "router_settings.fallbacks[0]: chat is no fallback for embeddings, nor the other way round; there it is left out"
+        "router_settings.fallbacks[0]: chat is no fallback for embeddings, nor the other way round; "
+        "there it is left out"
     ]
 
 

@@ -5,7 +5,9 @@
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
   const ask = window.fetch.bind(window);
   const at = new URLSearchParams({ at: location.pathname, search: location.search, zone });
-  const first = ask(`/_dash-layout?${at}`, { headers: { Accept: "application/json" }, credentials: "same-origin" });
+  const signal = AbortSignal.timeout(10000);
+  const first = ask(`/_dash-layout?${at}`, { headers: { Accept: "application/json" }, credentials: "same-origin", signal });
+  first.catch(() => {}); // told of where it is used
   window.sluice = { ask, zone, first };
 
   const kept = localStorage.getItem("mantine-color-scheme-value");

@@ -22,7 +22,7 @@ from gateway.admin.dashboard.parts import (
 )
 from gateway.ledger.overview import LEAST
 
-_CHIPS = {"q": "id, model or outcome", "min_cost": "cost at least, USD", "unknown": "at unknown price"}
+_CHIPS = {"q": "id, model or outcome", "min_cost": "cost at least, USD"}
 _KINDS = {
     "exact": "the same call was answered before",
     "stale": "an old answer was served: nobody could give a new one, or one was fetched meanwhile",
@@ -64,14 +64,18 @@ def _chips(view: View) -> list[Part]:
     names = [name for name in (*NAMES, "min_cost", "unknown") if name in view.given]
     chips = [
         link(
-            [f"{_CHIPS.get(name, name)}: {view.given[name]} ", html.Span("×", **wild(aria_hidden="true"))],
+            [_chip(name, view.given[name]), html.Span("\u00d7", **wild(aria_hidden="true"))],
             view.link(**{name: None}),
             css="button",
             label=f"Take the filter {name} {view.given[name]} away",
         )
         for name in names
     ]
-    return [html.Div([html.Span("Only calls of"), *chips], className="tools spaced")] if chips else []
+    return [html.Div([html.Span("Only calls of"), *chips], className="tools")] if chips else []
+
+
+def _chip(name: str, value: str) -> str:
+    return "unknown price " if name == "unknown" else f"{_CHIPS.get(name, name)}: {value} "
 
 
 def _notices(view: View, totals: Json) -> list[Part]:

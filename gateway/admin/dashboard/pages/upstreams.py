@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dash import html
 
 from gateway.admin.dashboard import figures as f
 from gateway.admin.dashboard.address import View
 from gateway.admin.dashboard.data import Json
-from gateway.admin.dashboard.parts import Column, Part, Tone, badge, card, link, notice, table
+from gateway.admin.dashboard.pages import traffic
+from gateway.admin.dashboard.parts import Column, Part, Tone, amount, badge, card, link, notice, table
 
 _STATES: dict[str, Tone] = {"closed": "good", "half-open": "warn", "open": "bad"}
 _ENGINE: dict[str, Tone] = {"ready": "good", "failed": "bad", "restarting": "warn", "starting": "warn"}
 _LINES = ("input", "cached_input", "cache_write", "output", "reasoning")
 
 
-def upstreams(view: View, told: Json, prices: list[Json]) -> Part:
-    """The page over what the workers wrote and the prices of the policy."""
+def upstreams(
+    view: View, told: Json, prices: list[Json], sums: Json | None = None, failed: Sequence[Json] = ()
+) -> Part:
+    """The page over what the workers wrote and the prices of the policy; with the ledger's sums and last faults."""
     unknown = [price for price in prices if price["kind"] == "unknown"]
     return [
         *gone(view, told["workers"]),
         *([_unknown(unknown)] if unknown else []),
         _breakers(view, told["upstreams"]),
+        *([traffic.traffic(view, told["upstreams"], sums, failed)] if sums else []),
         _prices([price for price in prices if price.get("lines")]),
         _machines([price for price in prices if price.get("machine")]),
         _engines(told["engines"]),
@@ -64,7 +70,8 @@ def _breakers(view: View, found: Json) -> Part:
     columns = (
         Column("Upstream"),
         Column("Breaker", help="closed: calls go there. open: it failed too often and is left alone for a while. "
-               "half-open: one call tries whether it is well again."),
+               "half-open: that while is over, and a single call tries whether it is well again; if it is, the breaker "
+               "closes, else it opens anew. Until then the other calls pass it over."),
         *(Column(f"Worker {worker}") for worker in workers),
     )  # fmt: skip
     rows = [
@@ -114,7 +121,7 @@ def _prices(prices: list[Json]) -> Part:
 
 
 def _line(usd: float | None) -> str:
-    return f.NONE if usd is None else f"${usd:g}"
+    return f.NONE if usd is None else f.rate(usd)
 
 
 def _also(price: Json) -> str:
@@ -151,7 +158,7 @@ def _machine(price: Json, machine: Json) -> list[Part]:
     return [
         price["model"],
         price["upstream"],
-        f.usd(machine["usd_per_hour"]),
+        amount(machine["usd_per_hour"]),
         machine["account"],
         f.NONE if used is None else f.share(used, 1),
         *rates,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.admin.dashboard.data import Json, Order, Query, Source
+from gateway.admin.dashboard.data import Json, KeyOrder, Order, Query, Source
 from gateway.ledger.reader import LedgerUnavailable
 
 NOW = 1_800_000_000.0
@@ -117,8 +117,9 @@ def dear_call(**changed: Any) -> Json:
 
 PRICES: list[Json] = [
     {"upstream": "openai", "model": "gpt-5", "kind": "table", "source": "table 2026-10-01",
-     "date": "2026-10-01", "tiers": {"batch": {}}, "steps": [],
-     "lines": {"input": 1.25, "cached_input": 0.125, "output": 10.0}},
+     "date": "2026-10-01", "lines": {"input": 1.25, "cached_input": 0.125, "output": 10.0},
+     "steps": [{"above": 100_000, "lines": {"input": 2.5, "cached_input": 0.25, "output": 15.0}}],
+     "tiers": {"batch": {"lines": {"input": 0.625, "cached_input": 0.0625, "output": 5.0}, "steps": []}}},
     {"upstream": "own", "model": "small", "kind": "machine", "source": "policy",
      "machine": {"usd_per_hour": 1.2, "account": "amortized", "utilization": 0.31, "prefill": 9000.0, "decode": 60.0}},
     {"upstream": "own", "model": "other", "kind": "unknown", "source": "", "date": None},
@@ -191,12 +192,15 @@ class MadeUpPolicies:
     """A policy with one version before it."""
 
     restored: list[str] = field(default_factory=list)
+    named: list[tuple[str, str]] = field(default_factory=list)
+    drift: str | None = ""  # None: the file does not differ from what is in force
     refusal: str = "policy.yaml:7:3: upstreams.openai: unknown key 'bass_url'; did you mean 'base_url'?"
 
     def state(self) -> Json:
         worker = {"worker": 0, "alive": True, "seen": NOW, "version": "b" * 12, "reloads": {"ok": 2, "refused": 1}}
         return {
             "file": "policy.yaml", "text": "version: 1\nupstreams: {}\n", "error": None,
+            "differs": self.drift is not None, "drift": self.drift or "",
             "workers": [{**worker, "refusal": self.refusal}, {**worker, "worker": 1, "alive": False, "refusal": ""}],
         }  # fmt: skip
 
@@ -206,18 +210,24 @@ class MadeUpPolicies:
             {"version": "a" * 12, "at": NOW - 9000, "name": "before-launch", "bytes": 870, "is_in_force": False},
         ]
 
+    def text(self, version: str) -> str:
+        return f"# version {version}\n"
+
     def difference(self, older: str, newer: str) -> str:
         return f"--- {older}\n+++ {newer}\n@@ -1 +1 @@\n-cache: off\n+cache: on\n"
 
     def restore(self, version: str) -> None:
         self.restored.append(version)
 
+    def name(self, version: str, name: str) -> None:
+        self.named.append((version, name))
+
 
 def key(name: str, **changed: Any) -> Json:
     """One key as a list shows it."""
     found = {
-        "name": name, "prefix": "sk-sluice-abcd", "tenant": "acme", "team": "", "models": [], "created": NOW - 9000,
-        "expires": None, "state": "living",
+        "name": name, "prefix": "sk-sluice-abcd", "tenant": "acme", "team": "", "tags": [], "models": [],
+        "created": NOW - 9000, "expires": None, "source": "issued", "state": "living",
     }  # fmt: skip
     return {**found, **changed}
 
@@ -233,11 +243,14 @@ class MadeUpKeys:
         ]
     )
 
-    def list(self) -> list[Json]:
-        return self.kept
+    trouble: str = ""
 
-    def create(self, name: str, tenant: str, team: str, models: tuple[str, ...]) -> str:
-        self.kept = [*self.kept, key(name, tenant=tenant, team=team, models=list(models))]
+    def list(self) -> Json:
+        return {"keys": self.kept, "trouble": self.trouble}
+
+    def create(self, order: KeyOrder) -> str:
+        made = key(order.name, tenant=order.tenant, team=order.team, models=list(order.models), tags=list(order.tags))
+        self.kept = [*self.kept, made]
         return "sk-sluice-made-up"
 
     def revoke(self, name: str) -> None:

@@ -42,6 +42,7 @@ def test_what_means_nothing_is_dropped(search: str) -> None:
     """Values that no page knows are as if they were not there."""
     found = view("/requests", search, NOW)
     assert found.given == {}
+    assert found.query == Query(NOW - 3600, NOW + 1)
 
 
 def test_names_are_cut() -> None:
@@ -58,12 +59,32 @@ def test_custom_range_in_the_readers_zone() -> None:
     assert view("/", "", NOW, "No/Where").zone == UTC
 
 
+def test_links_mean_the_same_time_everywhere() -> None:
+    """Links and exports of a page name Unix seconds, whatever its own address said."""
+    found = view("/requests", "?since=2027-01-15T09:00&until=2027-01-15T10:00", NOW, "Asia/Tokyo")
+    assert found.link() == "/requests?since=1799971200&until=1799974800"
+    elsewhere = view("/requests", found.link().partition("?")[2], NOW)
+    assert (elsewhere.since, elsewhere.until) == (found.since, found.until)
+
+
 @pytest.mark.parametrize(
-    "search", ["?since=1e300&until=-5", "?since=5&until=1", "?until=x&since=9999-99-99", "?since=nan"]
+    ("search", "told"),
+    [
+        ("?since=5&until=1", "Shown is the last 1 hour."),
+        ("?since=5&until=5", "Shown is the last 1 hour."),
+        (f"?since={int(NOW) + 99}", "Shown is the last 1 hour."),
+        ("?until=-5", "Until: \u201c-5\u201d is not a time"),
+        ("?since=1e300", "From: \u201c1e300\u201d is not a time"),
+        ("?since=9999-99-99", "From: \u201c9999-99-99\u201d is not a time"),
+        ("?min_cost=0,5", "Cost at least: \u201c0,5\u201d is not an amount in USD"),
+        ("?range=bogus", "Time range: \u201cbogus\u201d is not one of 15m"),
+    ],
 )
-def test_a_range_is_never_empty(search: str) -> None:
-    """Whatever the two say, there is time between them."""
+def test_what_cannot_be_had_is_told(search: str, told: str) -> None:
+    """It is left out of the page and of its links, and the page says so; there is always time between the two ends."""
     found = view("/", search, NOW)
+    assert told in " ".join(found.wrong)
+    assert found.given == {}
     assert found.since < found.until
 
 
@@ -89,5 +110,10 @@ def test_long_ranges_are_renewed_rarely() -> None:
 
 
 def test_instant() -> None:
-    """Numbers are Unix times; what is neither a number nor a date is the other."""
-    assert [instant(text, UTC, 7.0) for text in ("12.5", "-3", "soon", "inf")] == [12.5, 0.0, 7.0, 7.0]
+    """Numbers are Unix times; a date and time is the reader's, unless it names its offset; the rest is none."""
+    tokyo = ZoneInfo("Asia/Tokyo")
+    found = [
+        instant(text, tokyo) for text in ("12.5", "1970-01-01T09:00", "1970-01-01T00:00Z", "1970-01-01T02:00+02:00")
+    ]
+    assert found == [12.5, 0.0, 0.0, 0.0]
+    assert [instant(text, UTC) for text in ("-3", "soon", "inf", "\u0661", "0001-01-01T00:00")] == [None] * 5

@@ -18,13 +18,17 @@ from gateway.admin.dashboard import figures as f
         (3.214, "$3.21"),
         (0.1654, "$0.165"),
         (0.00412, "$0.00412"),
-        (0.0000034567, "$0.00000346"),
+        (0.0165, "$0.0165"),
+        (0.99999, "$1.00"),
+        (0.1, "$0.100"),
+        (0.0000345678, "$0.0000346"),
+        (0.0000034567, "<$0.00001"),
         (-0.12, "-$0.120"),
-        (1e-12, "$0"),
+        (-1e-12, "-<$0.00001"),
     ],
 )
 def test_usd(value: float | None, said: str) -> None:
-    """As many digits as the amount deserves; what is not known is said to be unknown."""
+    """Three digits that count at the least; what is tiny is told to be; what is not known is unknown."""
     assert f.usd(value) == said
 
 
@@ -44,6 +48,13 @@ def test_count(value: float | None, said: str) -> None:
 def test_duration(ms: float | None, said: str) -> None:
     """In the unit that people say."""
     assert f.duration(ms) == said
+
+
+def test_exact_usd() -> None:
+    """The tooltip has every digit."""
+    assert f.exact_usd(0.00000123456) == "0.00000123456 USD"
+    assert f.exact_usd(0) == "0 USD"
+    assert f.exact_usd(None) == "unknown"
 
 
 def test_share_of_nothing() -> None:

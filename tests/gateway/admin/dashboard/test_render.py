@@ -8,7 +8,9 @@ import pytest
 
 from gateway.admin.dashboard.address import view
 from gateway.admin.dashboard.data import Source
-from gateway.admin.dashboard.render import Rendered, render
+from gateway.admin.dashboard.frame import Rendered, pages
+from gateway.admin.dashboard.render import render
+from gateway.errors import GatewayError
 from tests.gateway.admin.dashboard.made_up import (
     HOSTILE,
     NOW,
@@ -74,7 +76,7 @@ def test_nothing_was_measured() -> None:
     nothing = {"latency_ms": dict.fromkeys(("total", "first_byte", "overhead")), "techniques": {}, "holdout": None}
     said = text(page("/", source=made_up(MadeUpCalls(sums=nothing))).page)
     assert "Nothing was saved yet" in said
-    assert "No calls were held out" in said
+    assert "50 calls were held out, but there is too little to compare them with" in said
 
 
 def test_no_calls_yet() -> None:
@@ -107,7 +109,7 @@ def test_why_one_call_was_dear() -> None:
     assert "48.5 % is answer, reasoning: 8,000 tokens at $10 a million." in said
     assert "45.5 % is prompt, new: 60,000 tokens at $1.25 a million." in said
     assert "2 upstreams were asked; failed: azure (http_500)." in said
-    for part in ("Failover", "-$0.035", "$0.200", "miss: no equal call was kept", "42.00 s", "nightly"):
+    for part in ("Failover", "$0.0350", "$0.200", "miss: no equal call was kept", "42.00 s", "nightly"):
         assert part in said
 
 
@@ -168,6 +170,50 @@ def test_policy_difference() -> None:
     """Two versions in the URL are compared."""
     said = text(page("/policy", f"?older={'a' * 12}&newer={'b' * 12}").page)
     assert "+cache: on" in said
+
+
+def test_versions_that_cannot_be_compared() -> None:
+    """The page says so, with everything else that it has."""
+
+    class Short(MadeUpPolicies):
+        def difference(self, older: str, newer: str) -> str:
+            raise GatewayError("There is no such version.")
+
+    shown = page("/policy", "?older=x&newer=y", made_up(policies=Short()))
+    said = text(shown.page)
+    assert "This version cannot be shown. There is no such version." in said
+    assert "before-launch" in said
+    assert not shown.failed
+
+
+@pytest.mark.parametrize("path", ["/", "/requests", "/upstreams", "/policy", "/profile", "/keys"])
+def test_what_the_address_cannot_mean_is_told(path: str) -> None:
+    """Every page says what of its address was left out, to a screen reader too; no page is empty for it."""
+    shown = page(path, "?range=bogus&min_cost=0,5&since=soon")
+    for part in ("\u201cbogus\u201d", "\u201c0,5\u201d", "\u201csoon\u201d"):
+        assert part in text(shown.page)
+        assert part in shown.said
+
+
+def test_a_page_is_told_from_another_by_its_mark() -> None:
+    """The same figures make the same mark, other figures another."""
+    assert page("/requests").mark == page("/requests").mark
+    one_less = made_up(MadeUpCalls(records=[record(1)]))
+    assert page("/requests").mark != page("/requests", source=one_less).mark
+
+
+def test_the_zone_of_the_times_is_shown() -> None:
+    """On every page, beside the time range where there is one."""
+    shown = render(view("/", "", NOW, "Asia/Tokyo"), made_up(), HELLO)
+    assert "Times in Asia/Tokyo" in text(shown.head)
+
+
+def test_the_navigation_keeps_the_time_range() -> None:
+    """And leaves filters behind; it says where one is, and names the keys where they are kept."""
+    found = pages(view("/requests/x", "?range=7d&model=m", NOW), has_keys=False)
+    assert links(found)["Upstreams"] == "/upstreams?range=7d"
+    assert "Keys" not in links(found)
+    assert [text(one) for one in found if getattr(one, "aria-current", "")] == ["Requests"]
 
 
 def test_a_policy_without_trouble() -> None:

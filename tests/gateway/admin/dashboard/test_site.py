@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from gateway.admin.dashboard.pages.keys import NEW
 from gateway.admin.dashboard.site import Site, install
 from gateway.admin.guard import Guard
 from tests.gateway.admin.dashboard.made_up import NOW, MadeUpCalls, MadeUpKeys, MadeUpPolicies, made_up, record
@@ -106,17 +108,16 @@ def body(output: str, outputs: Any, inputs: list[Any], changed: list[str], state
     return {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": changed, "state": state or []}
 
 
-def shown(path: str, search: str, changed: str) -> Any:
+def shown(path: Any, search: Any, changed: str, seen: Any = None, zone: Any = "UTC") -> Any:
     """What the page posts when its address changes, or on a renewal."""
-    names = ("head.children", "page.children", "said.children", "told.children")
-    outputs = [{"id": name.split(".")[0], "property": "children"} for name in names]
     inputs = [
         {"id": "url", "property": "pathname", "value": path},
         {"id": "url", "property": "search", "value": search},
         {"id": "tick", "property": "data", "value": 1},
         {"id": "done", "property": "data", "value": None},
     ]
-    return outputs, inputs, [changed], [{"id": "zone", "property": "data", "value": "UTC"}]
+    state = [{"id": "zone", "property": "data", "value": zone}, {"id": "seen", "property": "data", "value": seen}]
+    return None, inputs, [changed], state
 
 
 async def called(inside: httpx.AsyncClient, callback: str, *rest: Any) -> httpx.Response:
@@ -131,24 +132,78 @@ async def called(inside: httpx.AsyncClient, callback: str, *rest: Any) -> httpx.
 
 
 async def test_going_elsewhere_and_renewing(inside: httpx.AsyncClient) -> None:
-    """Another address brings a head and a body; a renewal brings the body alone."""
+    """Another address brings navigation, head and body; a renewal brings the body alone."""
     gone = await called(inside, "page.children", *shown("/upstreams", "", "url.pathname"))
     assert gone.status_code == 200
-    assert {"head", "page", "said"} <= set(gone.json()["response"])
+    assert {"pages", "head", "page", "said", "seen"} <= set(gone.json()["response"])
     renewed = await called(inside, "page.children", *shown("/upstreams", "", "tick.data"))
     assert "page" in renewed.json()["response"]
     assert "head" not in renewed.json()["response"]
 
 
+async def test_a_renewal_that_changes_nothing_sends_nothing(inside: httpx.AsyncClient) -> None:
+    """A page that is as the browser has it already, from the first layout on, stays on the screen as it is."""
+    layout = (await inside.get("/_dash-layout", params={"at": "/upstreams", "zone": "UTC"})).text
+    mark = json.loads(layout)["props"]["children"][-1]["props"]["data"]
+    same = await called(inside, "page.children", *shown("/upstreams", "", "tick.data", mark))
+    assert same.status_code == 204 or not same.json()["response"]
+    again = await called(inside, "page.children", *shown("/upstreams", "", "url.search", mark))
+    assert "page" in again.json()["response"]
+
+
 async def test_a_callback_is_json_of_our_own(inside: httpx.AsyncClient) -> None:
-    """A form or another site's page cannot call one, and nonsense is refused without a stack trace."""
+    """A form or another site's page cannot call one."""
     path = "/_dash-update-component"
     assert (await inside.post(path, content="{}", headers={"content-type": "text/plain"})).status_code == 415
     assert (await inside.post(path, json={}, headers={"sec-fetch-site": "cross-site"})).status_code == 403
-    for nonsense in ({}, {"output": "x", "outputs": {}, "inputs": [], "changedPropIds": []}, [1], "x"):
-        answer = await inside.post(path, json=nonsense)
-        assert answer.status_code >= 400
-        assert "Traceback" not in answer.text
+
+
+NONSENSE: list[Any] = [
+    {}, [1], "x", None, 5, {"output": "x", "outputs": {}, "inputs": [], "changedPropIds": []}, {"output": 5},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", [*map(json.dumps, NONSENSE), "{bad", "[" * 50_000, "\udcff"])
+async def test_what_calls_nothing_is_refused(inside: httpx.AsyncClient, sent: str) -> None:
+    """With 400 and in our envelope."""
+    answer = await inside.post(
+        "/_dash-update-component",
+        content=sent.encode("utf-8", "surrogateescape"),
+        headers={"content-type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"path": []}, {"search": {"a": 1}}, {"zone": [1]}, {"seen": {"a": 1}}, {"search": "x" * 20_000}]
+)
+async def test_values_of_another_type_are_refused(inside: httpx.AsyncClient, changed: dict[str, Any]) -> None:
+    """Nothing of ours is a list or an object, or longer than an address."""
+    given = {"path": "/", "search": "", "changed": "url.pathname", **changed}
+    answer = await called(inside, "page.children", *shown(**given))
+    assert answer.status_code == 400
+
+
+async def test_values_of_a_simple_type_are_taken_as_nothing(inside: httpx.AsyncClient) -> None:
+    """A number where a text should be does not make a page fail."""
+    answer = await called(inside, "page.children", *shown(5, 7, "url.pathname", 3, 4))
+    assert answer.status_code == 200
+
+
+async def test_a_fault_in_a_callback_is_in_our_envelope(caplog: pytest.LogCaptureFixture) -> None:
+    """Dash would answer in its own words and tell nobody; the log has what it was."""
+
+    class Broken(MadeUpPolicies):
+        def restore(self, version: str) -> None:
+            raise RuntimeError("nobody thought of this")
+
+    async with client(Site(made_up(policies=Broken())), authorization=f"Bearer {TOKEN}") as inside:
+        button = {"do": "restore", "version": "a" * 12}
+        name = f'{{"do":"restore","version":"{"a" * 12}"}}.submit_n_clicks'
+        inputs = [[{"id": button, "property": "submit_n_clicks", "value": 1}]]
+        answer = await called(inside, "done.data...told.children", None, inputs, [name], [])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert "nobody thought of this" in caplog.text
 
 
 async def test_restoring_a_version() -> None:
@@ -186,6 +241,17 @@ async def test_exports_of_sums(inside: httpx.AsyncClient, name: str, status: int
     assert len(answer.text.splitlines()) > 1 or status == 404
 
 
+async def test_an_export_means_what_its_page_shows() -> None:
+    """A time with an offset is that time; what cannot be read makes no file of other calls."""
+    calls = MadeUpCalls()
+    async with client(Site(made_up(calls)), authorization=f"Bearer {TOKEN}") as inside:
+        asked = {"since": "2027-01-15T09:00+09:00", "until": "1799974800"}
+        assert (await inside.get("/export/requests.csv", params=asked)).status_code == 200
+        assert (calls.asked[0][0].since, calls.asked[0][0].until) == (1_799_971_200.0, 1_799_974_800.0)
+        for wrong in ({"since": "soon"}, {"min_cost": "0,5"}, {"range": "bogus"}, {"since": "9", "until": "8"}):
+            assert (await inside.get("/export/requests.csv", params=wrong)).status_code == 400
+
+
 async def test_an_export_of_a_dead_ledger() -> None:
     """It fails with a status, not with half a file."""
     site = Site(made_up(MadeUpCalls(is_dead=True)))
@@ -198,7 +264,7 @@ async def test_a_key_is_made() -> None:
     keys = MadeUpKeys()
     state = [
         {"id": f"new-{name}", "property": "value", "value": value}
-        for name, value in (("name", "job"), ("tenant", "acme"), ("team", None), ("models", "a, b-*"))
+        for name, value in zip(NEW, ("job", "acme", None, "a, b-*", "x", None), strict=True)
     ]
     async with client(Site(made_up(keys=keys)), authorization=f"Bearer {TOKEN}") as inside:
         names = [entry for entry in (await inside.get("/_dash-dependencies")).json() if "make" in str(entry["inputs"])]
@@ -212,3 +278,20 @@ async def test_a_key_is_made() -> None:
 
 def _ids(output: str) -> list[tuple[str, str]]:
     return [(one.rpartition(".")[0], one.rpartition(".")[2]) for one in output.strip(".").split("...")]
+
+
+async def test_a_version_is_named() -> None:
+    """A click gives the version in the field the name beside it."""
+    policies = MadeUpPolicies()
+    async with client(Site(made_up(policies=policies)), authorization=f"Bearer {TOKEN}") as inside:
+        names = [one for one in (await inside.get("/_dash-dependencies")).json() if "name-it" in str(one["inputs"])]
+        inputs = [{"id": "name-it", "property": "n_clicks", "value": 1}]
+        state = [
+            {"id": f"name-{name}", "property": "value", "value": value}
+            for name, value in (("version", "a" * 12), ("name", " calm "))
+        ]
+        outputs = [{"id": i, "property": p} for i, p in _ids(names[0]["output"])]
+        sent = body(names[0]["output"], outputs, inputs, ["name-it.n_clicks"], state)
+        answer = await inside.post("/_dash-update-component", json=sent)
+    assert "is named calm" in answer.text
+    assert policies.named == [("a" * 12, "calm")]

@@ -12,7 +12,6 @@ import pytest
 from gateway.admin.dashboard.data import Query, Source
 from gateway.admin.dashboard.source import HistoryFailed, source_of
 from gateway.counts import FORMAT
-from gateway.errors import BadRequest, GatewayError
 from gateway.keys.registry import opened
 from gateway.ledger.reader import LedgerUnavailable
 from gateway.state import State
@@ -93,18 +92,33 @@ def test_versions(tmp_path: Path) -> None:
         policies.difference("a" * 12, "nothing")
 
 
-def test_keys(tmp_path: Path) -> None:
-    """A key is made, listed without its secret, and revoked; what is no name is refused in words."""
-    keys = source(tmp_path).keys
-    assert keys is not None
-    secret = keys.create("job", "acme", "", ("gpt-*",))
-    [key] = keys.list()
-    assert (key["name"], key["tenant"], key["team"], key["state"]) == ("job", "acme", None, "living")
-    assert list(key["models"]) == ["gpt-*"]
-    assert secret not in str(key)
-    keys.revoke("job")
-    assert keys.list()[0]["state"] == "revoked"
-    with pytest.raises(BadRequest, match="name"):
-        keys.create("", "acme", "", ())
-    with pytest.raises(GatewayError):
-        keys.revoke("nobody")
+def test_the_file_against_what_is_in_force(tmp_path: Path) -> None:
+    """Whether the file is what is in force, and what changed; a file that is gone differs, too."""
+    history = History(tmp_path / "policies")
+    policies, file = source(tmp_path).policies, tmp_path / "policy.yaml"
+    file.write_text("good\n")
+    assert (policies.state()["differs"], policies.state()["drift"]) == (None, "")
+    history.record("a" * 12, "good\n", NOW)
+    assert policies.state()["differs"] is False
+    file.write_text("bad\n")
+    assert policies.state()["differs"] is True
+    assert "-good\n+bad\n" in policies.state()["drift"]
+    file.unlink()
+    assert (policies.state()["differs"], policies.state()["drift"]) == (True, "")
+
+
+def test_a_version_has_a_name(tmp_path: Path) -> None:
+    """By its name a version is shown, compared and put back; one that is not kept is refused by what was asked for."""
+    history = History(tmp_path / "policies")
+    history.record("a" * 12, "good", NOW)
+    history.record("b" * 12, "bad", NOW + 1)
+    policies = source(tmp_path).policies
+    policies.name("a" * 12, "launch")
+    assert policies.text("launch") == "good"
+    assert "+bad" in policies.difference("launch", "b" * 12)
+    policies.restore("launch")
+    assert (tmp_path / "policy.yaml").read_text() == "good"
+    with pytest.raises(HistoryFailed, match="'nowhere'"):
+        policies.text("nowhere")
+    with pytest.raises(HistoryFailed):
+        policies.name("b" * 12, "launch")

@@ -311,12 +311,14 @@ async def test_failed_upstream(fault: Fault, expected: str, stream: bool) -> Non
 
 
 async def test_nobody_listens() -> None:
-    """A refused connection is a fault of connecting."""
+    """A refused connection is a fault of connecting, and costs nothing."""
     async with FakeAnthropic() as provider:
         url = provider.url
+    call = chat()
     with pytest.raises(UpstreamFailed) as caught:
-        await upstream(url)(chat())
+        await upstream(url)(call)
     assert caught.value.fault == "connect"
+    assert attempt_of(call).usage is None
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -439,12 +441,17 @@ async def test_first_byte_has_a_limit(after: int) -> None:
 
 
 async def test_plain_answer_has_a_limit() -> None:
-    """A plain answer that does not come is left too."""
+    """A plain answer that does not come is left too; the provider has had the prompt."""
     async with FakeAnthropic(fault=Fault("stall")) as provider:
+        call = chat()
         with pytest.raises(UpstreamFailed) as caught:
-            await upstream(provider.url, first_byte=0.3)(chat())
+            await upstream(provider.url, first_byte=0.3)(call)
         await asyncio.wait_for(provider.left.wait(), 5)
     assert caught.value.fault == "timeout"
+    usage = attempt_of(call).usage
+    assert usage is not None
+    assert usage.estimated
+    assert usage.prompt > 0
 
 
 async def test_silence_in_the_middle_has_a_limit() -> None:
@@ -490,7 +497,11 @@ async def test_client_leaves_before_the_answer(stream: bool) -> None:  # noqa: F
             await task
         await asyncio.wait_for(provider.left.wait(), 1)
         assert await no_tasks_left()
-    assert attempt_of(call).ended is not None
+    attempt = attempt_of(call)
+    assert attempt.ended is not None
+    assert attempt.usage is not None
+    assert attempt.usage.estimated
+    assert attempt.usage.prompt > 0
 
 
 async def test_client_leaves_while_it_waits_for_the_next_chunk() -> None:
