@@ -128,7 +128,7 @@ def create_app(
         app.router.routes.extend(more.routes)  # one table of routes, which a test walks
     for kind in (GatewayError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _failed)
-    source = source_of(state, policy_path, History(state.dir / HISTORY), check, keys)
+    source = source_of(state, policy_path, History(state.dir / HISTORY), check, keys, policy_keys)
     install(app, Site(source, hello))
     app.add_middleware(Guard, token=token)
     return app

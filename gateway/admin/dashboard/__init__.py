@@ -4,6 +4,7 @@ How a page comes about, from the address to the screen:
 
     address     the page, time range and filters, all read from the URL: a link says everything
     data        what the pages ask for, as protocols; `source` answers them from the ledger and the workers' files
+    keyring     virtual keys: issued ones beside those of the policy
     pages       one module a page; pure functions of the answers
     render      from an address to its page, or to why there is none
     parts       what pages are put together from: cards, tables, charts with their text

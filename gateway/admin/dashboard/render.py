@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from gateway.admin.dashboard import frame
 from gateway.admin.dashboard.address import PAGES, View
-from gateway.admin.dashboard.data import Json, Source
+from gateway.admin.dashboard.data import Json, Query, Source
 from gateway.admin.dashboard.frame import Rendered
-from gateway.admin.dashboard.pages import call, calls, keys, overview, policy, profile, upstreams
+from gateway.admin.dashboard.pages import call, calls, keys, overview, policy, profile, traffic, upstreams
 from gateway.admin.dashboard.parts import Part, link, notice
 from gateway.errors import GatewayError
 
@@ -68,7 +68,18 @@ def _prices(source: Source) -> list[Json]:
 
 def _upstreams(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
     told, prices = source.fleet.upstreams(), source.fleet.prices()
-    return Rendered(*frame.page(view, title, upstreams.upstreams(view, told, prices)), upstreams.said(told, prices))
+    body = upstreams.upstreams(view, told, prices, *_traffic(view, source))
+    return Rendered(*frame.page(view, title, body), upstreams.said(told, prices))
+
+
+def _traffic(view: View, source: Source) -> tuple[Json | None, list[Json]]:
+    """The sums, and the newest calls that failed at an upstream; breakers are shown without a ledger, too."""
+    query = Query(view.since, view.until)
+    try:
+        failed = source.calls.search(replace(query, q=traffic.FAULT), "newest", traffic.LOOKED_AT, None)
+        return source.calls.overview(query), failed
+    except GatewayError:
+        return None, []
 
 
 def _policy(view: View, title: str, source: Source, hello: str) -> Rendered:  # noqa: ARG001
