@@ -16,6 +16,7 @@ GatewayError
 ├── NotCached              504   only a cached answer was wanted, and there is none
 ├── Draining               503   the drain time is over and the call is not
 ├── LedgerUnavailable      503   (gateway.ledger) the admin plane cannot read the ledger
+├── TooManyTries           429   (gateway.admin) too many wrong tokens from one address
 ├── NoSuchRecord           404   (gateway.admin) no call of this id is recorded
 ├── CacheUnavailable       503   (gateway.admin) the store of answers cannot be had
 ├── KeysUnavailable        503   (gateway.admin) the issued keys cannot be had

@@ -3,7 +3,8 @@
     ledger.sqlite   one row a call, written by the recorder      admin.token     the admin plane's token
     worker-N.json   what the recorder counted of worker N        engines.json    what serve knows of its engines
     status-N.json   what worker N says of itself                 recorder.json   what the recorder says of itself
-    spool/          records on their way to the recorder
+    spool/          records on their way to the recorder         keys.json       keys that were issued
+    policies/       versions of the policy that were in force    sessions.json   who signed out of the admin plane
 
 The directory is 0700 and every file 0600: the ledger tells who called what, and the token opens the admin plane.
 """

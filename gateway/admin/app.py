@@ -130,7 +130,7 @@ def create_app(
         app.add_exception_handler(kind, _failed)
     source = source_of(state, policy_path, History(state.dir / HISTORY), check, keys, policy_keys)
     install(app, Site(source, hello))
-    app.add_middleware(Guard, token=token)
+    app.add_middleware(Guard, token=token, state=state)
     return app
 
 
@@ -232,7 +232,9 @@ def _told(error: Exception) -> GatewayError:
         name = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
         return BadRequest(f"{name}: {first['msg'].removeprefix('Value error, ')}.", param=name)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        return NoSuchMethod("This path does not answer this method; / says what each takes.")
+        return NoSuchMethod("This path does not answer this method; /api says what each takes.")
+    if isinstance(error, HTTPException) and error.status_code == 400:
+        return BadRequest("The body cannot be read as JSON.")
     if isinstance(error, HTTPException):
-        return NoSuchPath("There is no such path; / says what is where.")
+        return NoSuchPath("There is no such path; /api says what is where.")
     return GatewayError("The admin plane failed at this; its log says why.")

@@ -12,6 +12,7 @@ How a page comes about, from the address to the screen:
     frame       what stands around every page: navigation, time range, filters, the failure that is shown instead
     site        the Dash application: one callback that turns an address into a page
     doing       the buttons that change something
+    calling     whether a body calls one of our callbacks
     bundles     the component library's files, compressed and kept by the browser
     export      tables as CSV
     assets/     our own style and script: no inline script, nothing from elsewhere

@@ -22,6 +22,7 @@ class Column:
     name: str
     is_number: bool = False
     help: str = ""
+    is_hidden: bool = False  # its name is for screen readers only
 
 
 def wild(**given: str) -> dict[str, Any]:
@@ -95,6 +96,8 @@ def table(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Part]
 
 
 def _head(column: Column) -> Part:
+    if column.is_hidden:
+        return html.Th(html.Span(column.name, className="unseen"), scope="col")
     name: Part = [column.name, hint(column.name, column.help)] if column.help else column.name
     return html.Th(name, scope="col", className="number" if column.is_number else "")
 

@@ -209,7 +209,7 @@ def _tokens(record: Json, prices: list[Json]) -> Part:
         Column("Number", is_number=True),
         Column("USD per million", is_number=True),
         Column("Comes to", is_number=True),
-        Column(""),
+        Column("Share", is_hidden=True),
     )
     most = max((item.usd or 0 for item in items), default=0)
     held = f" These hold {rates.where}." if rates.where else ""

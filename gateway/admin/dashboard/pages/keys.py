@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("Made"),
     Column("Ends"),
     Column("State", help="shadowed: the policy has a key of this name, and that one is seen."),
-    Column(""),
+    Column("What can be done", is_hidden=True),
 )
 _FIELDS = {
     "name": ("Name", "nightly-batch"),

@@ -33,7 +33,7 @@ def techniques(found: Json) -> Part:
     columns = (
         Column("Technique"),
         Column("Saved", is_number=True),
-        Column(""),
+        Column("Share", is_hidden=True),
         Column("Measured", is_number=True, help="Counted from what was really used and paid."),
         Column("Estimated", is_number=True, help="Rests on an estimate, as of how long an answer would have been."),
     )

@@ -124,7 +124,13 @@ def _version(version: str, name: str) -> Part:
 
 
 def _versions(view: View, versions: list[Json], *, is_restorable: bool) -> Part:
-    columns = (Column("Version"), Column("Name"), Column("Came into force"), Column("Size", is_number=True), Column(""))
+    columns = (
+        Column("Version"),
+        Column("Name"),
+        Column("Came into force"),
+        Column("Size", is_number=True),
+        Column("What can be done", is_hidden=True),
+    )
     seen: set[str] = set()
     rows = []
     for i, version in enumerate(versions):
