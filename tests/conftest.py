@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.running import REPOSITORY, Gateway, gateway
+
+
+@pytest.fixture(scope="module", autouse=True)
+def calm_collector() -> None:
+    """Keep the collector off what earlier tests left: looking at all of it takes longer than some deadlines."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

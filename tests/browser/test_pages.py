@@ -90,6 +90,7 @@ def test_a_version_is_named_and_shown(stage: Stage, page: Tab) -> None:
     version = page.until("document.querySelector('#page tbody .mono').textContent")
     page.type("#name-version", version)
     page.type("#name-name", "as tested")
+    page.until("document.querySelector('#name-name').getAttribute('value') === 'as tested'")  # the page knows it too
     page.press("Enter")
     page.shows("is named as tested")
     page.open(f"{stage.url}/policy?newer=as%20tested")

@@ -57,7 +57,7 @@ def test_maker() -> None:
     one = trace()
     assert maker(one) == Source("", "")
     one.attempts += [Attempt("a", "m", 0.0), Attempt("b", "n", 0.0)]
-    assert maker(one) == Source("n", "b", 0)
+    assert maker(one) == Source("n", "b", 0, is_estimated=True)
     one.attempts[-1].usage = Usage(3, 4)
     assert maker(one, 0.25) == Source("n", "b", 7, 4, 0, 0.25)
     coalesced(one, Source("x", "y", 9))
