@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
+HAND_SECONDS = 0.3  # that a person takes to the next key; the page's own state follows what is typed meanwhile
 WAIT_SECONDS = 20.0
 _FLAGS = (
     "--headless=new",
@@ -127,6 +128,7 @@ class Tab:
         self.until(found + " !== null")
         self.run(f"{found}.focus(); {found}.select && {found}.select(); true")
         self.order("Input.insertText", text=text)
+        time.sleep(HAND_SECONDS)
 
     def press(self, key: str) -> None:
         """Press one key of the keyboard."""

@@ -50,6 +50,7 @@ def test_a_renewal_leaves_the_key_form_alone(stage: Stage, page: Tab) -> None:
     page.shows("no name fits 'gpt-[5'")
     assert [page.run(value(field)) for field in ("name", "models", "tags")] == ["narrow", "gpt-[5", "a, b"]
     page.type("#new-models", "gpt-5")
+    page.until("document.querySelector('#new-models').getAttribute('value') === 'gpt-5'")  # the page knows it too
     page.press("Enter")
     secret = page.until("document.getElementById('secret').textContent")
     assert secret.startswith("sk-sluice-")
